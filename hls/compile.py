@@ -7,9 +7,10 @@ import importlib.metadata
 import io
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.datacenter import BackEnd, form_of
 from edgesight.hls.dataflow.exits import cut, multiplications, needed
-from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
+from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Stream
 from edgesight.hls.dataflow.reference import Reference, real_values
+from edgesight.hls.dataflow.runtime import hardware_of
 from edgesight.hls.folding import Folding as Folding
 from edgesight.hls.graph.integer_network import MAX_INPUT_BITS, integer_network
 from edgesight.hls.graph.integer_network import Format as EntryFormat
@@ -42,6 +44,7 @@ from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
 from edgesight.hls.library import library_modules
 from edgesight.hls.network import CompileError, Format, names_of, refuse
+from edgesight.hls.rtl.image import weights_image
 from edgesight.hls.rtl.network import EmittedNetwork, emit_network
 from edgesight.hls.rtl.streams import pixel_bits
 from edgesight.hls.rtl.units import Unit, signed_bits, slowest
@@ -54,6 +57,7 @@ from edgesight.host.kernel import (
     Input,
     Kernel,
     Layer,
+    RuntimeWeights,
     Stage,
     Trunk,
 )
@@ -61,6 +65,7 @@ from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_ch
 
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
+WEIGHTS = "weights.bin"  # the image of what is loaded at run time, in a package
 _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
 _ROUNDING = 1e-9  # share of the largest logit by which two sums in double precision may differ
@@ -136,9 +141,13 @@ def compile_exits(
         stages = cut(whole)
     except CompileError as error:
         raise CompileError(f"{path}: {error}") from error
-    parts = [_Part(path, integers, folding) for integers, folding in zip(stages, foldings, strict=True)]
-    for exit_, part in enumerate(parts[1:], 1):
-        parts[exit_] = replace(part, exit=exit_, before=parts[exit_ - 1].to_features)
+    parts: list[_Part] = []
+    for exit_, (integers, folding) in enumerate(zip(stages, foldings, strict=True)):
+        last = parts[-1] if parts else None
+        left = None if last is None else last.hardware.operators[last.hardware.outputs[1].source].output
+        hardware = _as_built(path, integers, folding, left)
+        before = None if last is None else last.to_features
+        parts.append(_Part(path, integers, folding, hardware, exit_, before))
     return _cascade(name, parts, data, backend, out)
 
 
@@ -178,6 +187,7 @@ class _Part:
     path: Path
     integers: IntegerNetwork  # the second of its outputs are the features that it leaves, if it leaves any
     folding: Folding
+    hardware: IntegerNetwork  # as it is built, which computes the same
     exit: int = 0  # the file's output that the stage's logits are
     before: int | None = None  # multiplications from pixels to the features that it goes on from; None: at the pixels
 
@@ -198,6 +208,28 @@ class _Built:
     stages: list[Stage] = field(default_factory=list)
     generated: dict[str, str] = field(default_factory=dict)  # SystemVerilog and memories: file name -> text
     files: dict[str, bytes] = field(default_factory=dict)  # of the package
+    loaded: list[str] = field(default_factory=list)  # contents of the memories that are written at run time
+
+    @property
+    def runtime_weights(self) -> RuntimeWeights | None:
+        """The image of all that is loaded at run time, as the package says it; None where nothing is."""
+        if not self.loaded:
+            return None
+        image = weights_image(self.loaded)
+        layers = {
+            f"{stage.name}.{operator.name}": operator.declared
+            for stage, part in zip(self.stages, self.parts, strict=True)
+            for operator in part.hardware.operators
+            if isinstance(operator, Matrix) and operator.runtime and operator.declared is not None
+        }
+        whole = [
+            stage.name
+            for stage, part in zip(self.stages, self.parts, strict=True)
+            if part.folding.runtime is not None and part.folding.runtime.layers is None
+        ]
+        return RuntimeWeights(
+            file=WEIGHTS, words=len(image) // 4, crc32=zlib.crc32(image), layers=layers, whole=whole
+        )  # fmt: skip
 
 
 def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:
@@ -206,10 +238,13 @@ def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:
     units: Sequence[Unit] = ()  # of the stage before
     for index, part in enumerate(parts):
         module, integers = ports[index].name, part.integers
-        emitted = emit_network(module, integers, _by_name(part.folding, integers, module))
+        emitted = emit_network(
+            module, part.hardware, _by_name(part.folding, integers, module), first_memory=len(built.loaded)
+        )
         not_stated, csim = _csim(integers, emitted)
-        trunk = None if part.before is None else _trunk(index, part.before, parts[index - 1].integers, units)
-        built.stages.append(_describe(integers, emitted, not_stated, trunk))
+        trunk = None if part.before is None else _trunk(index, part.before, parts[index - 1].hardware, units)
+        built.stages.append(_describe(part.hardware, emitted, not_stated, trunk))
+        built.loaded.extend(emitted.sources[file] for file in emitted.loaded)
         built.generated.update(emitted.sources)
         built.files.update(csim)
         units = emitted.units
@@ -223,13 +258,22 @@ def _parts(networks: Sequence[Network]) -> list[_Part]:
         try:
             integers = _read(network.path, network.entry)
             check_one_output(f"{network.path}: the network", integers)
+            hardware = _as_built(network.path, integers, network.folding)
         except CompileError as error:
             problems.append(error)
             continue
-        found.append(_Part(network.path, integers, network.folding))
+        found.append(_Part(network.path, integers, network.folding, hardware))
     if problems:
         raise CompileError("\n".join(map(str, problems))) from problems[0]
     return found
+
+
+def _as_built(path: Path, integers: IntegerNetwork, folding: Folding, entry: Stream | None = None) -> IntegerNetwork:
+    """The hardware's network; `entry`: the stream of features that a stage goes on from."""
+    try:
+        return hardware_of(integers, folding.runtime, entry if folding.runtime else None)
+    except CompileError as error:
+        raise CompileError(f"{path}: {error}") from error
 
 
 def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
@@ -261,12 +305,12 @@ def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding
 def _ports_of(parts: Sequence[_Part]) -> list[emit.Ports]:
     """The ports of the stages that the parts become."""
     for part in parts:
-        check_logits(part.path, part.integers)
+        check_logits(part.path, part.hardware)
     return [_ports(f"stage{index}", part) for index, part in enumerate(parts)]
 
 
 def _ports(module: str, part: _Part) -> emit.Ports:
-    integers = part.integers
+    integers = part.hardware
     entry, given, *left = (
         integers.entry.output,
         *(integers.operators[output.source].output for output in integers.outputs),
@@ -281,6 +325,7 @@ def _ports(module: str, part: _Part) -> emit.Ports:
         logit_signed=given.signed,
         leaves=emit.Features(left[0].shape.pixels, pixel_bits(left[0])) if left else None,
         goes_on=part.before is not None,
+        runtime=part.folding.runtime is not None,
     )
 
 
@@ -387,6 +432,9 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: BackEnd | None
         files[f"networks/{EXITS if exits else f'stage{index}'}.onnx"] = part.path.read_bytes()
     if backend is not None:
         files["datacenter.onnx"] = backend.model
+    runtime = built.runtime_weights
+    if runtime is not None:
+        files[runtime.file] = weights_image(built.loaded)
     table = registers.own_map()
     taken = _input_of(built.ports[0])
     files["vectors.npz"] = _known_answers(built, taken)
@@ -409,7 +457,8 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: BackEnd | None
         dataset_sha256=data.sha256,
         tools={tool: importlib.metadata.version(tool) for tool in _TOOLS},
         calibration=None,
-        files={},
+        runtime_weights=runtime,
+        files={file: sha256(content) for file, content in files.items()},
     )
     return write_package(out, kernel, files)
 
@@ -418,7 +467,11 @@ def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, s
     """All files of the kernel around the stages' generated ones, the library's checksums, and the build hash."""
 
     def kernel(build_hash: str, weights: str) -> str:
-        return emit.emit_kernel(built.ports, FRAME_SLOTS, build_hash, weights, logits_in_record=alone)
+        return emit.emit_kernel(
+            built.ports, FRAME_SLOTS, build_hash, weights, logits_in_record=alone, weights_words=words
+        )  # fmt: skip
+
+    words = built.runtime_weights.words if built.runtime_weights is not None else 0
 
     library_texts = emit.library_of({**built.generated, TOP: kernel("0" * 8, "0" * 8)})
     library = {name: sha256(text.encode()) for name, text in library_texts.items()}

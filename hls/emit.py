@@ -39,6 +39,7 @@ class Ports:
     logit_beats: int  # that they come in: 1, or a map's pixels
     logit_signed: bool = True  # else the stage's port has a bit less, as no logit is negative
     leaves: Features | None = field(default=None, kw_only=True)
+    runtime: bool = field(default=False, kw_only=True)  # weights of it are loaded at run time
     goes_on: bool = field(default=False, kw_only=True)  # from what the stage before leaves, instead of from the pixels
 
 
@@ -48,11 +49,18 @@ def emit_stage(name: str, layers: Sequence[Layer]) -> EmittedNetwork:
 
 
 def emit_kernel(
-    stages: Sequence[Ports], frame_slots: int, build_hash: str, weights_hash: str, *, logits_in_record: bool = False
+    stages: Sequence[Ports],
+    frame_slots: int,
+    build_hash: str,
+    weights_hash: str,
+    *,
+    logits_in_record: bool = False,
+    weights_words: int = 0,
 ) -> str:
     """SystemVerilog of module `kernel`: the cascade's frame handling around one to four stages.
 
-    With `logits_in_record`, around a network alone whose records carry its logits.
+    With `logits_in_record`, around a network alone whose records carry its logits. `weights_words`: those of the image
+    of weights that are loaded at run time.
     """
     first = stages[0]
     count, shape, classes = len(stages), first.source, first.classes
@@ -82,6 +90,7 @@ def emit_kernel(
             f"  {stage.name} u_{stage.name} (",
             "    .clk_i, .rst_ni(core_rst_n),",
             "    .s_valid_i({}), .s_ready_o({}), .s_data_i({}),".format(*source),
+            *(["    .weights_i(weights),"] if stage.runtime else []),
             *([f"    {_LEFT.format(k=k)},"] if stage.leaves is not None else []),
             f"    .{port}_valid_o(logits_valid[{k}]), .{port}_ready_i(logits_ready[{k}]), .{port}_data_o(logits{k})",
             "  );",
@@ -131,6 +140,7 @@ def emit_kernel(
             f"  logic [{count - 1}:0] pixel_valid, pixel_ready, logits_valid, logits_ready;",
             "  /* verilator lint_off UNUSEDSIGNAL */",
             f"  logic [{count - 1}:0] verdict_valid, verdict_pass;",
+            "  weights_pkg::bus_t weights;",
             "  /* verilator lint_on UNUSEDSIGNAL */",
             f"  logic [{count - 1}:0][{pixel - 1}:0] pixel_data;",
             f"  logic [{count - 1}:0][{beat - 1}:0] logits;",
@@ -140,10 +150,10 @@ def emit_kernel(
             f"    .FromTrunk({from_trunk}),",
             f"    .LogitsInRecord({int(logits_in_record)}), .LogitBeats({first.logit_beats}),",
             f"    .LogitWidth({widest}), .FrameSlots({frame_slots}),",
-            f"    .BuildHash(32'h{build_hash}), .WeightsHash(32'h{weights_hash})",
+            f"    .BuildHash(32'h{build_hash}), .WeightsHash(32'h{weights_hash}), .WeightsWords({weights_words})",
             "  ) u_cascade (",
             "    " + ", ".join(f".{name}" for name in names) + ",",
-            "    .core_rst_no(core_rst_n),",
+            "    .core_rst_no(core_rst_n), .weights_o(weights),",
             "    .pixel_valid_o(pixel_valid), .pixel_ready_i(pixel_ready), .pixel_data_o(pixel_data),",
             "    .logits_valid_i(logits_valid), .logits_ready_o(logits_ready), .logits_data_i(logits),",
             "    .verdict_valid_o(verdict_valid), .verdict_pass_o(verdict_pass),",

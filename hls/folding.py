@@ -6,19 +6,33 @@ output position takes. Words owned here: positions, beats, lanes, blocks, fold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Which of a network's layers have weights that are loaded at run time.
+
+    `layers`: their names; None: all. `held`: what weights of a layer, by its whole name, are to be between, where that
+    is not what their own type holds.
+    """
+
+    layers: Collection[str] | None = None
+    held: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Folding:
     """How fast a network is to be: a budget of cycles a frame for every layer, or reuse factors by layer name.
 
-    A layer that `reuse` names takes that factor; every other one the largest that keeps it within `cycles`.
+    A layer that `reuse` names takes that factor; every other one the largest that keeps it within `cycles`. `runtime`:
+    what is loaded at run time; None: all weights are fixed.
     """
 
     cycles: int
     reuse: Mapping[str, int]
+    runtime: Runtime | None = None
 
 
 @dataclass(frozen=True)

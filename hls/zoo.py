@@ -20,6 +20,7 @@ from edgesight.host.package import Package, load_kernel
 
 if TYPE_CHECKING:
     from edgesight.hls.compile import Folding
+    from edgesight.hls.folding import Runtime
 
 # What `train` writes into a zoo folder, beside its card.
 _FILES = (
@@ -262,15 +263,19 @@ def shipped_folder() -> Path:
     return SHIPPED
 
 
-def foldings_of(budgets: Sequence[int], reuse: Mapping[str, Mapping[str, int]] | None = None) -> list[Folding]:
-    """Foldings of the stages from their budgets of cycles, and reuse factors by stage and layer."""
+def foldings_of(
+    budgets: Sequence[int],
+    reuse: Mapping[str, Mapping[str, int]] | None = None,
+    runtime: Mapping[str, Runtime | None] | None = None,
+) -> list[Folding]:
+    """Foldings of the stages from their budgets of cycles, reuse factors by stage and layer, and what is loaded."""
     from edgesight.hls.compile import Folding
 
     named = zip(names_of(len(budgets)), budgets, strict=True)
-    return [Folding(budget, (reuse or {}).get(stage, {})) for stage, budget in named]
+    return [Folding(budget, (reuse or {}).get(stage, {}), (runtime or {}).get(stage)) for stage, budget in named]
 
 
-def compile_zoo(zoo: Path, out: Path, foldings: list[Folding]) -> Package:
+def compile_zoo(zoo: Path, out: Path, foldings: Sequence[Folding]) -> Package:
     """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them."""
     from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
     from edgesight.hls.datacenter import BackEnd

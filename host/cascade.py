@@ -36,7 +36,7 @@ from edgesight.host.answer import Answer, Leg, StageName
 from edgesight.host.answered import Offloads
 from edgesight.host.audits import Audits
 from edgesight.host.errors import EdgeSightError
-from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Records
+from edgesight.host.fabric.base import OFFLOAD, STAGE_MASK, Fabric, FabricError, Images, Loadable, Records
 from edgesight.host.hedge import Hedging
 from edgesight.host.images import Picture, Pixels
 from edgesight.host.kernel import Calibration, Kernel, Target
@@ -339,26 +339,28 @@ class Cascade:
             finally:
                 self._audits.close()
 
-    async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
-        """Answer what is asked from now on under `calibration`, which is of the same networks, and `novelty`.
+    async def swap(
+        self, calibration: Calibration, novelty: NoveltyTest | None = None, package: Package | None = None
+    ) -> None:
+        """Answer what is asked from now on under `calibration` and `novelty`; by the weights of `package` if given.
 
         Queries go on being answered meanwhile, under the former one. Its rows are written between two batches, to rows
-        that no request needs. Only where there are too few does whoever asks wait until the fabric has looked at all
-        that was asked before. Raises SwapError, LinkError or FabricError, everything being as before. Once begun it is
-        brought to an end though this be cancelled.
+        that no request needs. Only where there are too few, or weights are loaded, does whoever asks wait until the
+        fabric has looked at all that was asked before. Raises SwapError, LinkError or FabricError, everything being as
+        before. Once begun it is brought to an end though this be cancelled.
         """
-        await asyncio.shield(asyncio.get_running_loop().create_task(self._swap(calibration, novelty)))
+        await asyncio.shield(asyncio.get_running_loop().create_task(self._swap(calibration, novelty, package)))
 
-    async def _swap(self, calibration: Calibration, novelty: NoveltyTest | None) -> None:
-        check_calibration(calibration, self.kernel)
+    async def _swap(self, calibration: Calibration, novelty: NoveltyTest | None, package: Package | None) -> None:
+        check_calibration(calibration, self.kernel if package is None else package.kernel)
         async with self._swapping:
             former = self.terms.calibration
             await self._recalibrate(calibration)
             try:
-                rows = await self._free_rows(calibration)
+                rows = await self._free_rows(calibration, beside=package is None)
                 places = rows or placed(calibration, [], self.kernel.threshold_sets) or ()
                 terms = Terms(calibration, places, novelty)
-                await self._write(terms, in_place=rows is None)
+                await (self._write(terms, in_place=rows is None) if package is None else self._load(package, terms))
             except BaseException:
                 with contextlib.suppress(LinkError):  # then what comes of it counts as another model's
                     await self._recalibrate(former)
@@ -372,16 +374,16 @@ class Cascade:
                 with contextlib.suppress(AuditError):  # what it says, the next audit says again
                     await asyncio.to_thread(self._audits.recalibrated, calibration)
 
-    async def _free_rows(self, calibration: Calibration) -> tuple[int, ...] | None:
+    async def _free_rows(self, calibration: Calibration, beside: bool) -> tuple[int, ...] | None:
         """Rows for `calibration` beside all that are needed; None once none is, and nobody can ask until `_taking`."""
         while True:
             self._former = [terms for terms in self._former if terms.waiting]
-            rows = placed(calibration, [self.terms, *self._former], self.kernel.threshold_sets)
+            rows = placed(calibration, [self.terms, *self._former], self.kernel.threshold_sets) if beside else None
             if rows is not None:
                 return rows
-            if not self._former:
+            if not (self._former and beside):
                 self._taking.clear()
-                if not self.terms.waiting:
+                if not self.terms.waiting and not self._former:
                     return None
             self._looked.clear()
             await self._looked.wait()
@@ -397,6 +399,14 @@ class Cascade:
             if in_place:
                 self._unwritten = dict(self.terms.table)
             raise
+
+    async def _load(self, package: Package, terms: Terms) -> None:
+        """Load other weights with the table of `terms`; the fabric has looked at all that was asked before."""
+        if not isinstance(self._fabric, Loadable):
+            raise SwapError(f"{package.path}: this fabric loads no weights: start the edge anew")
+        run = asyncio.get_running_loop().run_in_executor
+        await run(self._thread, self._fabric.load, package, terms.table)
+        self.kernel, self._unwritten = package.kernel, {}
 
     async def _recalibrate(self, calibration: Calibration) -> None:
         """Have the data centre asked under `calibration`; raises LinkError where it serves another model."""

@@ -41,7 +41,7 @@ from edgesight.host.package import Package
 from edgesight.host.power.meter import EnergyMeter
 from edgesight.host.power.sensors import open_sensor
 from edgesight.host.recent import Recent
-from edgesight.host.swap import calibration_of
+from edgesight.host.swap import successor_of
 
 if TYPE_CHECKING:
     from edgesight.host.link.client import OffloadClient
@@ -182,19 +182,22 @@ class Edge:
             self._tell_waiting()
         return await answer
 
-    async def swap(self, calibration: Calibration, novelty: NoveltyTest | None = None) -> None:
-        """Take `calibration` over, which is of the same networks, while queries go on: see `Cascade.swap`."""
-        await self._cascade.swap(calibration, novelty)
+    async def swap(
+        self, calibration: Calibration, novelty: NoveltyTest | None = None, package: Package | None = None
+    ) -> None:
+        """Take `calibration` over, and the weights of `package`, while queries go on: see `Cascade.swap`."""
+        await self._cascade.swap(calibration, novelty, package)
         self._answered.swapped()
 
     async def reload(self) -> Calibration:
         """Take over the calibration that the package's folder holds now, and return it; the rest as of `swap`.
 
-        Raises KernelError, too, where the folder is damaged.
+        So it does with weights, where those of the package are loaded at run time. Raises KernelError, too, where the
+        folder is damaged.
         """
-        calibration, novelty = await asyncio.to_thread(calibration_of, self._cascade.package)
-        await self.swap(calibration, novelty)
-        return calibration
+        now = await asyncio.to_thread(successor_of, self._cascade.package)
+        await self.swap(now.calibration, now.novelty, now.package)
+        return now.calibration
 
     def measures(self) -> Sequence[Measure]:
         """What it counts of itself."""

@@ -351,6 +351,17 @@ class Novelty(Strict):
     images: Annotated[int, Field(ge=1)]  # that p-values are told against
 
 
+class RuntimeWeights(Strict):
+    """Weights that the hardware takes at run time: the image that is loaded, and whose they are."""
+
+    file: Annotated[str, AfterValidator(inside)]  # in the package: words of 32 bits, the lowest byte first
+    words: Annotated[int, Field(ge=1)]  # register `weights_words` says it
+    crc32: Annotated[int, Field(ge=0, lt=1 << 32)]  # of the file, as ISO 3309 has it
+    # The layers, as `stage0.conv1`, and the least and the largest weight that each can hold.
+    layers: dict[str, tuple[int, int]]
+    whole: list[str]  # stages of which every layer is loaded that can be
+
+
 class Kernel(Strict):
     """Contents of `kernel.json`."""
 
@@ -373,11 +384,20 @@ class Kernel(Strict):
     tools: dict[str, str]
     calibration: Calibration | None
     novelty: Novelty | None = None  # None: no picture is told from others
+    runtime_weights: RuntimeWeights | None = None  # None: they are fixed
     boards: dict[str, BoardBuild] = Field(default_factory=dict)  # by the board's name
     # The hand-written modules that the kernel is assembled from, which EdgeSight itself carries: file name -> SHA-256.
     # A package that was packed has them in rtl/, too.
     library: dict[Annotated[str, Field(pattern=r"^\w+\.sv$")], Hex64] = Field(default_factory=dict)
     files: dict[Annotated[str, AfterValidator(inside)], Hex64]  # path inside the package -> SHA-256
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_so(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As packages say it that were written before there was such a field: their checksum stays right."""
+        fields: dict[str, Any] = written(self)
+        if self.runtime_weights is None:
+            fields.pop("runtime_weights", None)
+        return fields
 
     @property
     def labels(self) -> int:
@@ -434,6 +454,8 @@ class Kernel(Strict):
                 _check_trunk(stage.trunk, index, self.stages)
         if self.novelty is not None and self.novelty.file not in self.files:
             raise ValueError(f"novelty.file: {self.novelty.file} is not among the package's files")
+        if self.runtime_weights is not None and self.runtime_weights.file not in self.files:
+            raise ValueError(f"runtime_weights.file: {self.runtime_weights.file} is not among the package's files")
         for name, digest in self.library.items():
             if self.files.get(f"rtl/{name}", digest) != digest:
                 raise ValueError(f"library: rtl/{name} is not the file that it names: compile the package again")

@@ -11,7 +11,7 @@ from enum import IntEnum
 # What `id` reads: this is an EdgeSight kernel.
 KERNEL_ID = 0xED6E5167
 # What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
-INTERFACE_VERSION = 0x00010002
+INTERFACE_VERSION = 0x00010003
 # Bits 63:48 of every frame header.
 FRAME_MAGIC = 0xE51D
 # Tag of a closing record; frames may use it, too: the error code tells them apart.
@@ -110,6 +110,13 @@ OFFSETS: dict[str, int] = {
     "interval3": 0x070,
     "answered_stage2": 0x074,
     "answered_stage3": 0x078,
+    "weights_control": 0x080,
+    "weights_data": 0x084,
+    "weights_crc": 0x088,
+    "weights_new_hash": 0x08C,
+    "weights_status": 0x090,
+    "weights_words": 0x094,
+    "weights_taken": 0x098,
     "threshold0": 0x100,
     "threshold1": 0x140,
     "threshold2": 0x180,
@@ -162,3 +169,27 @@ FAULTS_FLAGS = 0x00000020
 FAULTS_CUT = 0x00000040
 # A forced soft reset dropped outstanding records.
 FAULTS_DROPPED = 0x00000080
+
+# Fields of weights_control: masks in place.
+# Begin to load: words come next, into the bank that nobody reads. What was loaded before and not swapped in is
+# forgotten, and every threshold of the new table is `threshold_never`.
+WEIGHTS_CONTROL_BEGIN = 0x00000001
+# Answer by what was loaded: frames wait until those accepted before have their records, then weights, threshold table
+# and `weights_hash` change at once. Refused unless all words came and their checksum is right.
+WEIGHTS_CONTROL_SWAP = 0x00000002
+# Forget what was loaded: the threshold registers are those of the table in use again.
+WEIGHTS_CONTROL_CANCEL = 0x00000004
+
+# Fields of weights_status: masks in place.
+# A load was begun, and neither swapped in nor cancelled: the threshold registers are those of the new table.
+WEIGHTS_STATUS_LOADING = 0x00000001
+# All words came and their checksum is right: it may be swapped in.
+WEIGHTS_STATUS_READY = 0x00000002
+# All words came, and their checksum is another than `weights_crc`, or they are no image of this kernel.
+WEIGHTS_STATUS_DAMAGED = 0x00000004
+# A swap waits for outstanding records; no frame is accepted.
+WEIGHTS_STATUS_SWAPPING = 0x00000008
+# A swap was asked for when nothing was ready. Cleared by `begin`.
+WEIGHTS_STATUS_REFUSED = 0x00000010
+# Bank that answers: it changes with every swap.
+WEIGHTS_STATUS_BANK = 0x00000020

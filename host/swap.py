@@ -94,16 +94,27 @@ def check_calibration(calibration: Calibration, kernel: Kernel) -> None:
         raise SwapError(f"the new calibration is of another kernel ({error}): calibrate this one") from error
 
 
-def calibration_of(package: Package) -> tuple[Calibration, NoveltyTest | None]:
-    """What the folder of `package`, which runs, says of its calibration now, and what tells strange pictures.
+@dataclass(frozen=True)
+class Successor:
+    """What the folder of a package that runs says now: its calibration, and weights where it has others."""
 
-    Raises KernelError where the folder is damaged, SwapError where it holds another kernel, or none that is calibrated.
+    calibration: Calibration
+    novelty: NoveltyTest | None
+    package: Package | None = None  # whose weights are to be loaded; None: they are the same
+
+
+def successor_of(package: Package) -> Successor:
+    """What the folder of `package`, which runs, says now.
+
+    Raises KernelError where the folder is damaged, SwapError where it holds another kernel, other weights though they
+    are not loaded at run time, or none that is calibrated.
     """
     now_there = Package.load(package.path)
     found, runs = now_there.kernel, package.kernel
+    fixed = found.runtime_weights is None
     for what, now, before in (
         ("build hash", found.build_hash, runs.build_hash),
-        ("weights", found.weights_sha256[:12], runs.weights_sha256[:12]),
+        *([("weights", found.weights_sha256[:12], runs.weights_sha256[:12])] if fixed else []),
         ("classes", found.classes, runs.classes),
         ("picture for the fabric", found.input, runs.input),
         ("picture for the back end", found.backend_input, runs.backend_input),
@@ -115,4 +126,5 @@ def calibration_of(package: Package) -> tuple[Calibration, NoveltyTest | None]:
             )
     if found.calibration is None:
         raise SwapError(f"{package.path}: is not calibrated any more: run `edgesight calibrate`")
-    return found.calibration, novelty_test(now_there)
+    same = found.weights_sha256 == runs.weights_sha256
+    return Successor(found.calibration, novelty_test(now_there), None if same else now_there)

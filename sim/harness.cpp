@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr uint32_t kAbi = 2;            // changes with anything that the other side of this interface must know
+constexpr uint32_t kAbi = 3;            // changes with anything that the other side of this interface must know
 constexpr int kRegisterTimeout = 1000;  // cycles that an AXI4-Lite access may take
 constexpr uint32_t kMaxStages = 4;
 
@@ -112,6 +112,12 @@ struct Run {
     uint64_t sent;          // beats accepted
     uint64_t received;      // beats of records
     uint64_t cycles;        // simulated
+    // Register writes that go on beside frames and records, one after the other, as a processor does them.
+    const uint32_t* writes;         // [2 * write_count]: address, value
+    uint64_t write_count;
+    uint64_t write_from;    // beats of records after which they begin
+    uint64_t written;       // answered
+    uint64_t write_started, write_ended;  // the run's cycles of the first and of the last answer
 };
 
 EXPORT uint32_t kernel_abi() { return kAbi; }
@@ -173,6 +179,27 @@ EXPORT int32_t kernel_write(void* handle, uint32_t address, uint32_t value) {
     return answered ? cycle : -1;
 }
 
+// The handshakes of the register write that is under way in a run, in one cycle before the edge; what is taken then.
+struct Taken {
+    bool address, data, answer;
+};
+static Taken offer_write(Vkernel& top, const Run& run) {
+    if (run.written == run.write_count || run.received < run.write_from) return {false, false, false};
+    return {top.s_axil_awvalid && top.s_axil_awready, top.s_axil_wvalid && top.s_axil_wready,
+            top.s_axil_bready && top.s_axil_bvalid};
+}
+
+// Begin the next write of a run where none is under way.
+static void begin_write(Vkernel& top, Run& run, bool& writing) {
+    if (writing || run.written == run.write_count || run.received < run.write_from) return;
+    top.s_axil_awaddr = run.writes[2 * run.written];
+    top.s_axil_wdata = run.writes[2 * run.written + 1];
+    top.s_axil_wstrb = 0xF;
+    top.s_axil_awvalid = top.s_axil_wvalid = top.s_axil_bready = 1;
+    if (run.written == 0) run.write_started = run.cycles;
+    writing = true;
+}
+
 // Simulate at most `limit` more cycles of a run; returns 1 when all expected records are there, else 0. Between two calls
 // of one run the kernel is left alone: a beat may be on offer, and a register access would let cycles pass unseen.
 EXPORT int32_t kernel_run(void* handle, Run* run, uint64_t limit) {
@@ -180,9 +207,10 @@ EXPORT int32_t kernel_run(void* handle, Run* run, uint64_t limit) {
     Vkernel& top = kernel.top;
     const uint64_t last_cycle = run->cycles + limit, wanted = kernel.record_beats * run->expected;
     const uint32_t classes = kernel.classes;
-    bool offering = false;
+    bool offering = false, writing = false;
     top.m_axis_tready = 1;
-    while (run->cycles < last_cycle && run->received < wanted) {
+    while ((run->cycles < last_cycle || writing) && run->received < wanted) {
+        begin_write(top, *run, writing);
         if (!offering && run->sent < run->beats) {
             top.s_axis_tdata = run->data[run->sent];
             top.s_axis_tkeep = run->keep[run->sent];
@@ -201,8 +229,17 @@ EXPORT int32_t kernel_run(void* handle, Run* run, uint64_t limit) {
                 run->logits[stage][tag * classes + c] =
                     signed_field(top.tap_logits_o, stage * classes + c, kernel.width);
         }
+        const Taken taken = offer_write(top, *run);
         kernel.edge();
         ++run->cycles;
+        if (taken.address) top.s_axil_awvalid = 0;
+        if (taken.data) top.s_axil_wvalid = 0;
+        if (taken.answer) {
+            top.s_axil_bready = 0;
+            writing = false;
+            run->write_ended = run->cycles;
+            ++run->written;
+        }
         if (accepted) {
             ++run->sent;
             offering = false;

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, cnv, interval, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, cnv, interval, weights, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
@@ -35,8 +35,13 @@ SECTIONS = {
         interval.section,
         interval.lacks,
     ),
-    "cnv": Section("whole CNV networks at FINN\'s foldings", cnv.section, cnv.lacks),
+    "cnv": Section("whole CNV networks at FINN's foldings", cnv.section, cnv.lacks),
     "window": Section("what the window of a wide layer takes", window.section, window.lacks),
+    "weights": Section(
+        "weights at run time: their price, and a second network under traffic",
+        weights.section,
+        weights.lacks,
+    ),
     "da4ml": Section(
         "unrolled and folded networks beside da4ml's",
         beside_da4ml.section,

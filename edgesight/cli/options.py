@@ -14,8 +14,10 @@ from edgesight.cli.ending import ArgumentError
 from edgesight.host.registers import MAX_STAGES
 
 if TYPE_CHECKING:
+    from edgesight.hls.folding import Runtime
     from edgesight.quant.image_folder import FolderReading
 
+ALL = "all"  # layers
 _COUNT = re.compile(r"0*[1-9][0-9]{0,8}")  # a positive number of at most nine digits
 
 DATASET_HELP = "fashion-mnist, digits, or folder:PATH (class subfolders, or train/ and test/ above them; a zip too)."
@@ -98,6 +100,27 @@ def factors_alone(reuse: list[str]) -> dict[str, int]:
             raise ArgumentError(f"--reuse {entry}: expected LAYER=N, such as Conv_1=12")
         factors[layer] = int(factor)
     return factors
+
+
+def runtime_of(said: list[str], stages: int | None) -> dict[str, Runtime | None]:
+    """By stage which layers are loaded at run time, from each `--runtime-weights`.
+
+    `stages`: how many there are; None of a network alone.
+    """
+    from edgesight.hls.folding import Runtime
+
+    names = ["stage0"] if stages is None else [f"stage{index}" for index in range(stages)]
+    layers: dict[str, set[str] | None] = {name: set() for name in names}  # None: all
+    for entry in said:
+        stage, _, layer = ("stage0", "", entry) if stages is None else entry.partition(".")
+        if entry == ALL or (stages is not None and stage in layers and not layer):
+            layers |= dict.fromkeys(names if entry == ALL else [stage])
+        elif stage not in layers or not layer:
+            form = "a layer's name" if stages is None else f"a stage ({', '.join(names)}) or STAGE.LAYER"
+            raise ArgumentError(f"--runtime-weights {entry}: give {ALL} or {form}")
+        elif (found := layers[stage]) is not None:
+            found.add(layer)
+    return {name: None if chosen == set() else Runtime(chosen) for name, chosen in layers.items()}
 
 
 def check_reports(out: Path, main: str, *others: str) -> None:

@@ -54,6 +54,10 @@ def describe(package: Package, console: Console) -> None:
         console.print(table)
         if stage.trunk is not None:
             console.print(_from_features(stage.name, stage.multiplications, stage.trunk), soft_wrap=True, markup=False)
+    if kernel.runtime_weights is not None:
+        console.print(
+            escape(f"Loaded at run time: the weights of {', '.join(kernel.runtime_weights.layers)}."), soft_wrap=True
+        )
     calibration = kernel.calibration
     if kernel.backend_input is not None:
         console.print(f"Back end: takes {_form(kernel.backend_input, kernel.input)}.", soft_wrap=True, highlight=False)

@@ -90,12 +90,15 @@ class Matrix(Operator):
 
     `weights` are [outputs, kernel rows, kernel columns, channels of a group]; output o belongs to group
     o // (outputs / groups) and takes its channels. A dense layer is a window as large as the map. An average pooling is
-    one group a channel with weights of 1.
+    one group a channel with weights of 1. `declared`: what its weights' type holds, from least to largest; None where
+    they are no layer's. `runtime`: they are loaded at run time, and `output` is what any weights of that type make.
     """
 
     window: Window
     groups: int
     weights: Integers
+    declared: Pair | None = None
+    runtime: bool = False
 
     @property
     def weight_low(self) -> int:
@@ -137,25 +140,32 @@ class Threshold(Operator):
     """Counts, for each channel, the thresholds that an integer reaches.
 
     out = first[c] + step[c] * count(x >= thresholds[c]). `thresholds` are [channels, n], ascending in each channel;
-    one that is above the source's bounds is never reached. `first` and `step` are [channels].
+    one that is above the source's bounds is never reached. `first` and `step` are [channels]. `reach`: the least and
+    the largest integer of the function that it counts, whatever came in; None where that is not known. `runtime`: it is
+    loaded at run time, and `output` is all of `reach`.
     """
 
     thresholds: Integers
     first: Integers
     step: Integers
+    reach: Pair | None = None
+    runtime: bool = False
 
 
 @dataclass(frozen=True)
 class Scale(Operator):
     """Multiplies, adds, shifts right, rounds and clips: out = clip(round((x * multiplier[c] + offset[c]) / 2**shift)).
 
-    Clips to the stream's bounds. `rounding`: 0 down, 1 half up, 2 half to even, as mvu.sv counts.
+    Clips to the stream's bounds. `rounding`: 0 down, 1 half up, 2 half to even, as mvu.sv counts. `reach` and `runtime`
+    are as a threshold's.
     """
 
     multiplier: Integers  # [channels]
     offset: Integers  # [channels]
     shift: int
     rounding: Literal[0, 1, 2]
+    reach: Pair | None = None
+    runtime: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,11 @@ _ONE: Pair = (1, 1)
 
 @dataclass(frozen=True)
 class Weights:
-    """Integers of a layer's weights, as the graph has them, and the scale of each output."""
+    """Integers of a layer's weights, as the graph has them, the scale of each output, and what their type holds."""
 
     integers: Integers
     scale: Reals
+    held: Pair | None = None  # None: they are no layer's
 
 
 def weights_of(source: Source, tensor: str, output_axis: int) -> Weights:
@@ -60,7 +61,8 @@ def weights_of(source: Source, tensor: str, output_axis: int) -> Weights:
             f"weights from {low} to {high} in steps of their scale",
             f"use at most {MAX_BITS} bits, signed ({-limit} to {limit - 1})",
         )
-    return Weights(integers, rows[:, 0])
+    bits = max(max(~low if low < 0 else low, ~high if high < 0 else high, 0).bit_length() + 1, 1)
+    return Weights(integers, rows[:, 0], found.held or (-(1 << (bits - 1)), (1 << (bits - 1)) - 1))
 
 
 def sums(
@@ -79,6 +81,7 @@ def sums(
     outputs = len(weights.integers)
     scale = np.repeat(scales[:, 0], outputs // groups) * weights.scale
     matrix = operators.matrix(making.name(name), flow.place, flow.stream, window, groups, weights.integers)
+    matrix = replace(matrix, declared=weights.held)
     return made(making, matrix, Leaf(scale), layout, (low, high))
 
 
@@ -119,9 +122,9 @@ def conv(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
     if len(node.input) > 2 and node.input[2]:
         shape = [1] * len(labels)
         shape[labels.index("C")] = -1
-        flow = sums(making, flow, source.name(node), window, groups, Weights(integers, weights.scale), layout)
+        flow = sums(making, flow, source.name(node), window, groups, replace(weights, integers=integers), layout)
         return biased(source, flow, node.input[2], shape)
-    return sums(making, flow, source.name(node), window, groups, Weights(integers, weights.scale), layout)
+    return sums(making, flow, source.name(node), window, groups, replace(weights, integers=integers), layout)
 
 
 def biased(source: Source, flow: Flow, tensor: str, shape: Sequence[int] | None, factor: float = 1.0) -> Flow:
@@ -164,7 +167,7 @@ def dense(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
         raise Refused(f"a Gemm of a tensor of {flow.layout.shape}", "flatten the map first")
     flow = on_grid(making, flow, source.name(node))
     layout = Layout.of([*rest, "C"], shape)
-    out = sums(making, flow, source.name(node), window, 1, Weights(placed, weights.scale), layout)
+    out = sums(making, flow, source.name(node), window, 1, replace(weights, integers=placed), layout)
     alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
     if alpha != 1:
         out = replace(out, value=applied("Mul", {}, out.value, np.full(len(integers), alpha)))

@@ -17,6 +17,8 @@ from edgesight.hls.network import Integers, Reals
 
 _MOST = 1 << 31  # that the fast reference counts thresholds to
 _FEW = 2  # thresholds of a channel that are smaller than a shift
+_FAR = 1 << 50  # an integer that no sum reaches
+MAX_REACH_BITS = 16
 _NUDGE = 2.0**-40  # how far doubles in another order could be off, of what they are
 
 
@@ -42,7 +44,19 @@ def quantised(source: Source, making: Making, node: Any, flow: Flow) -> Flow:
         )
     if flow.inexact:
         _tell_ties(source, making, node, (flow, scale, steps))
-    return _put(source, making, node, replace(flow, value=Leaf(scale)), steps)
+    return _put(source, making, node, replace(flow, value=Leaf(scale)), steps, _reach(flow, scale))
+
+
+def _reach(flow: Flow, scale: Reals) -> tuple[int, int] | None:
+    """The least and the largest integer that the function ever gives; None where its ends do not tell."""
+    if np.any(direction(flow.value, flow.channels) == 0):
+        return None
+    try:
+        ends = _counted(flow, scale, np.stack([np.full(flow.channels, far) for far in (-_FAR, _FAR)]))
+    except Refused:
+        return None
+    low, high = int(ends.min()), int(ends.max())
+    return (low, high) if high - low < 1 << MAX_REACH_BITS else None
 
 
 def _counted(flow: Flow, scale: Reals, integers: npt.NDArray[Any], nudge: float = 0.0) -> Integers:
@@ -70,19 +84,22 @@ def _tell_ties(source: Source, making: Making, node: Any, what: tuple[Flow, Real
         )
 
 
-def _put(source: Source, making: Making, node: Any, flow: Flow, steps: Steps) -> Flow:
+def _put(
+    source: Source, making: Making, node: Any, flow: Flow, steps: Steps, reach: tuple[int, int] | None
+) -> Flow:  # fmt: skip
     name = source.name(node)
     assert isinstance(flow.value, Leaf)  # of the quantiser's scale
     count = steps.thresholds.shape[1]
     shift = shift_of(steps) if count > _FEW else None
     if shift is not None:
-        return _shifted(making, flow, name, shift)
+        return _shifted(making, flow, name, shift, reach)
     if count > MAX_LEVELS:
         raise Refused(f"{count} thresholds for each channel", f"quantise to at most 8 bits ({MAX_LEVELS} thresholds)")
     least, most = flow.stream.low, flow.stream.high + 1
     thresholds = np.where(steps.thresholds <= flow.low[:, None], least, steps.thresholds)
     thresholds = np.where(steps.thresholds > flow.high[:, None], most, thresholds)
     operator = operators.threshold(making.name(name), flow.place, flow.stream, thresholds, steps.first, steps.step)
+    operator = replace(operator, reach=reach)
     ends = np.stack([steps.first + steps.step * (thresholds <= bound[:, None]).sum(axis=1)
                      for bound in (flow.low, flow.high)])  # fmt: skip
     if np.abs(ends).max() >= _MOST:
@@ -90,13 +107,19 @@ def _put(source: Source, making: Making, node: Any, flow: Flow, steps: Steps) ->
     return made(making, operator, flow.value, flow.layout, (ends.min(axis=0), ends.max(axis=0)))
 
 
-def _shifted(making: Making, flow: Flow, name: str, shift: Shift) -> Flow:
+def _shifted(making: Making, flow: Flow, name: str, shift: Shift, reach: tuple[int, int] | None) -> Flow:
     assert isinstance(flow.value, Leaf)  # of the quantiser's scale
     if not shift.shift:
-        return scaled(making, flow, name, (shift.multiplier, shift.offset), flow.value.scale, shift.limits)
+        moved = scaled(making, flow, name, (shift.multiplier, shift.offset), flow.value.scale, shift.limits)
+        if moved.place != flow.place:
+            put = making.operators[moved.place]
+            assert isinstance(put, operators.Scale)  # which is all that `scaled` puts
+            making.operators[moved.place] = replace(put, reach=reach)
+        return moved
     operator = operators.scale(
         making.name(name), flow.place, flow.stream, shift.multiplier, shift.offset, shift.shift, shift.rounding,
         shift.limits,
     )  # fmt: skip
+    operator = replace(operator, reach=reach)
     low, high = (np.full(flow.channels, bound, np.int64) for bound in (operator.output.low, operator.output.high))
     return made(making, operator, flow.value, flow.layout, (low, high))

@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from onnx.defs import SchemaError, get_schema
 
 from edgesight.hls.graph import truth
-from edgesight.hls.graph.elementwise import ROUNDINGS, Array
+from edgesight.hls.graph.elementwise import ROUNDINGS, Array, limits
 from edgesight.hls.graph.mapwise import pads_of, scales_of_resize
 from edgesight.hls.graph.nodes import QUANTISERS, Nodes
 from edgesight.hls.graph.shapewise import SHAPEWISE, elements
@@ -35,11 +35,14 @@ class Refused(Exception):
 
 
 class Constant:
-    """A tensor that is known before the network runs, and the scale of each element where a quantiser made it."""
+    """A tensor that is known before the network runs, and the scale of each element where a quantiser made it.
 
-    def __init__(self, value: Array, scale: Reals | None = None) -> None:
+    `held`: the least and the largest integer that this quantiser's type holds, in steps of the scale.
+    """
+
+    def __init__(self, value: Array, scale: Reals | None = None, held: tuple[int, int] | None = None) -> None:
         """Of double values or integers; `scale` is of the same shape."""
-        self.value, self.scale = value, scale
+        self.value, self.scale, self.held = value, scale, held
 
 
 class Source(Nodes):
@@ -122,9 +125,24 @@ class Source(Nodes):
             self.quantiser_of(node)
             scale = values[4] if len(values) == 6 else values[1]
             scales: Reals | None = np.broadcast_to(np.asarray(scale, np.float64), made.shape)
+            held = self.held(node)
         else:
             scales = self._scales(node, inputs, values, made)
-        self.known[node.output[0]] = Constant(made, scales)
+            held = next((each.held for each in inputs if each is not None and each.held is not None), None)
+        self.known[node.output[0]] = Constant(made, scales, held if node.op_type != "Concat" else None)
+
+    def held(self, node: Any) -> tuple[int, int] | None:
+        """The least and the largest integer that a quantiser's type holds, zero point and all; None where none says."""
+        if node.op_type == "BipolarQuant":
+            return -1, 1
+        if node.op_type != "Quant":
+            return None
+        _, zero, bits = self.parameters(node)
+        attributes, width = self.attributes(node), float(bits.ravel()[0])
+        if attributes["signed"] and width == 1:
+            return -1, 1
+        low, high = limits(bool(attributes["signed"]), bool(attributes["narrow"]), width)
+        return int(low - zero.max()), int(high - zero.min())
 
     def _bounded(self, node: Any, values: list[Any]) -> None:
         sizes = [np.size(value) for value in values if value is not None]

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, MaxPool, Stream, Threshold, Upsample
+from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, MaxPool, Operator, Stream, Threshold, Upsample
 
 
 class Coding:
@@ -40,11 +40,12 @@ class Coding:
             place
             for place, operator in enumerate(self._network.operators)
             if isinstance(operator, Matrix)
+            and not operator.runtime
             and operator.sources[0] in self.coded
             and not any(operator.window.pads)
             and bool((abs(operator.weights) == 1).all())
             and self._network.has_one_user(place)
-            and isinstance(self._network.operators[self._network.users_of(place)[0]], Threshold)
+            and _is_fixed_threshold(self._network.operators[self._network.users_of(place)[0]])
         )
 
     def given(self, place: int) -> Stream:
@@ -84,7 +85,13 @@ class Coding:
         return operator
 
 
+def _is_fixed_threshold(operator: Operator) -> bool:
+    return isinstance(operator, Threshold) and not operator.runtime
+
+
 def _is_bipolar(operator: Threshold) -> bool:
-    """Whether it gives 1 and -1 alone."""
+    """Whether it gives 1 and -1 alone, whatever is loaded at run time."""
+    if operator.runtime:
+        return False
     steps = operator.thresholds.shape[1] == 1 and np.array_equal(operator.step, -2 * operator.first)
     return steps and bool((abs(operator.first) == 1).all())

@@ -13,21 +13,38 @@ from edgesight.hls.rtl.units import signed_bits
 
 @dataclass(frozen=True)
 class Trees:
-    """Thresholds [channels, 2**levels - 1], ascending, and what a channel gives below its first one."""
+    """Thresholds [channels, 2**levels - 1], ascending, and what a channel gives below its first one.
+
+    Where there are `senses` [channels], those that are set count the thresholds above the value, which then descend.
+    """
 
     thresholds: Integers
     first: Integers
     levels: int
     bits: int
+    senses: Integers | None = None
+
+    @property
+    def word_bits(self) -> int:
+        """Bits of a word of the memories: those of a threshold, and where there is one its sense."""
+        return self.bits + (self.senses is not None)
 
     def words(self, level: int, channel: int, pe: int) -> Integers:
         """The memory of `level` for each `pe`-th channel from `channel` on: [words, 1], by channel, then by path."""
         width = 1 << (self.levels - level)
-        return self.thresholds[channel::pe, width // 2 - 1 :: width].reshape(-1, 1)
+        picked = self.thresholds[channel::pe, width // 2 - 1 :: width]
+        if self.senses is not None:
+            picked = (picked & ((1 << self.bits) - 1)) | self.senses[channel::pe, None].astype(np.int64) << self.bits
+        return picked.reshape(-1, 1)
 
 
 def trees(operator: Threshold, source: Stream) -> Trees:
-    """The thresholds as the hardware searches them, without those that every value or none reaches."""
+    """The thresholds as the hardware searches them, without those that every value or none reaches.
+
+    Those that are loaded at run time have all of them, and channels that fall rise by a turned comparison.
+    """
+    if operator.runtime:
+        return _loaded(operator, source)
     thresholds = np.clip(operator.thresholds, source.low, source.high + 1)
     always = (thresholds == source.low).sum(axis=1)
     undecided = (thresholds <= source.high).sum(axis=1) - always
@@ -37,3 +54,14 @@ def trees(operator: Threshold, source: Stream) -> Trees:
         full[channel, :count] = thresholds[channel, skipped : skipped + count]
     first = operator.first + operator.step * always
     return Trees(full, first, levels, signed_bits(int(full.min()), source.high + 1))
+
+
+def _loaded(operator: Threshold, source: Stream) -> Trees:
+    falls = operator.step < 0
+    channels, count = operator.thresholds.shape
+    levels = max(count.bit_length(), 1)
+    # A falling channel gives its lowest, and a step more for each threshold that the value does not reach.
+    full = np.where(falls[:, None], source.low, source.high + 1) + np.zeros((channels, (1 << levels) - 1), np.int64)
+    full[:, :count] = np.where(falls[:, None], operator.thresholds[:, ::-1], operator.thresholds)
+    first = np.full(channels, operator.output.low)
+    return Trees(full, first, levels, signed_bits(source.low, source.high + 1), falls.astype(np.int64))

@@ -8,11 +8,15 @@ stays until it is taken.
 
 Between units a pixel may go in parts, beats of fewer channels in order, where the one who makes it and the only one who
 takes it both work so: what a folded unit gives is then never kept whole.
+
+Where weights are loaded at run time, `weights_i` is the bus that writes them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from edgesight.hls.dataflow.operators import (
     Add,
@@ -27,6 +31,7 @@ from edgesight.hls.dataflow.operators import (
     Upsample,
     Window,
 )
+from edgesight.hls.dataflow.runtime import shift_bits
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
@@ -38,6 +43,8 @@ from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan
 from edgesight.hls.rtl.windows import gathering_pixels, in_words
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
+# A register before the memories: they lie far apart.
+_BUS = ["  weights_pkg::bus_t weights_q;", "  always_ff @(posedge clk_i) weights_q <= weights_i;"]
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
 _WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 
@@ -49,29 +56,37 @@ class EmittedNetwork:
     name: str
     sources: dict[str, str]  # file name -> text: the module and its memories, without the library
     units: tuple[Unit, ...]
+    loaded: tuple[str, ...] = ()  # files of the memories that are written at run time, in the order of their numbers
 
     def project(self) -> dict[str, str]:
         """All that the network alone consists of: its sources and what they need of the library."""
         return {**library_of(self.sources), **self.sources}
 
 
-def emit_network(name: str, network: IntegerNetwork, folding: Folding, beat: int | None = None) -> EmittedNetwork:
+def emit_network(
+    name: str, network: IntegerNetwork, folding: Folding, beat: int | None = None, first_memory: int = 0
+) -> EmittedNetwork:
     """The network as module `name`, whose ports are told above; the entry's pixel comes in beats of `beat` channels.
 
-    Raises CompileError naming the layer that the hardware cannot compute, or a reuse factor for one that is not there.
+    `first_memory`: the number of the first of its memories that are written at run time. Raises CompileError naming the
+    layer that the hardware cannot compute, or a reuse factor for one that is not there.
     """
     units = plan(network, folding, beat)
-    module = _Module(name, network, units, beat or network.entry.output.shape.channels)
+    module = _Module(name, network, units, beat or network.entry.output.shape.channels, first_memory)
     sources = {f"{name}.sv": module.text(), **module.files}
-    return EmittedNetwork(name, sources, tuple(units.values()))
+    return EmittedNetwork(name, sources, tuple(units.values()), tuple(module.loaded))
 
 
 class _Module:
     """The module's text as it grows: `body` are its lines, `files` its memories."""
 
-    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit], beat: int) -> None:
+    def __init__(
+        self, name: str, network: IntegerNetwork, units: dict[int, Unit], beat: int, first_memory: int
+    ) -> None:
         self.name, self.network, self.units = name, network, units
         self._beat_bits = beat * network.entry.output.bits
+        self.first_memory = first_memory
+        self.loaded: list[str] = []  # files of the memories that are written at run time
         self.body: list[str] = []
         self.files: dict[str, str] = {}
         self._depths = join_depths(network)
@@ -117,8 +132,10 @@ class _Module:
                 "  input  logic s_valid_i,",
                 "  output logic s_ready_o,",
                 f"  input  logic [{self._beat_bits - 1}:0] s_data_i,",
+                *(["  input  weights_pkg::bus_t weights_i,"] if self.loaded else []),
                 *ports,
                 ");",
+                *(_BUS if self.loaded else []),
                 *self.body,
                 *ends,
                 "endmodule",
@@ -282,6 +299,7 @@ class _Module:
             **({"Sliced": 1} if unit.memory is not None or unit.replays else {}),
             **({"Agree": 1} if agree else {}),
         }
+        bias = [".bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)"]
         if unit.fused is None:
             parameters |= {"AccWidth": sums.bits, "OutWidth": sums.bits, "OutSigned": int(sums.signed)}
             parameters |= {
@@ -294,21 +312,44 @@ class _Module:
             scale = self.network.operators[unit.fused]
             assert isinstance(scale, Scale)  # which is what a matrix is fused with
             low, high = int(scale.offset.min()), int(scale.offset.max())
-            parameters |= {
-                "AccWidth": signed_bits(sums.low + min(low, 0), sums.high + max(high, 0)),
-                "BiasWidth": signed_bits(low, high),
-                "Bias": packed(scale.offset, signed_bits(low, high)),
-                "OutWidth": scale.output.bits,
-                "OutSigned": int(scale.output.signed),
-                "Shift": scale.shift,
-                "Round": scale.rounding,
-                "Saturate": 1,
-            }
+            if scale.runtime:
+                bias = self._loaded_bias(unit, scale, sums, stream)
+            parameters |= (
+                _loaded_rounding(scale, sums)
+                if scale.runtime
+                else {
+                    "AccWidth": signed_bits(sums.low + min(low, 0), sums.high + max(high, 0)),
+                    "BiasWidth": signed_bits(low, high),
+                    "Bias": packed(scale.offset, signed_bits(low, high)),
+                    "OutWidth": scale.output.bits,
+                    "OutSigned": int(scale.output.signed),
+                    "Shift": scale.shift,
+                    "Round": scale.rounding,
+                    "Saturate": 1,
+                }
+            )
         parameters["BiasShift"] = 0
         weight = f"{stream}_weight"
-        self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits)
+        self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits, loaded=operator.runtime)
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-        instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
+        instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra + bias)
+
+    def _loaded_bias(self, unit: Unit, scale: Scale, sums: Stream, stream: str) -> list[str]:
+        """The ports by which a matrix unit takes bias and rounding that are loaded at run time; their memories."""
+        bits = signed_bits(sums.low, sums.high)
+        memory = f"{stream}_bias"
+        file = f"{self.name}_{memory}.mem"
+        self.files[file] = memory_file(scale.offset.reshape(-1, unit.pe), bits)
+        self._memory(memory, file, sums.shape.channels // unit.pe, unit.pe * bits, loaded=True)
+        ports = [f".bias_{port}({memory}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
+        if scale.reach is None:
+            return [*ports, ".rounding_i('0)"]
+        shift, memory = shift_bits(bits + 1), f"{stream}_rounding"
+        file = f"{self.name}_{memory}.mem"
+        self.files[file] = memory_file(np.array([[scale.rounding << shift | scale.shift]]), shift + 2)
+        self._memory(memory, file, 1, shift + 2, loaded=True)
+        self.body += [f"  assign {memory}_en = 1'b1;", f"  assign {memory}_addr = 1'b0;"]
+        return [*ports, f".rounding_i({memory}_data)"]
 
     def _windows(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
         """The windows of what the unit takes as stream `stream`, whole or by the steps of the unit."""
@@ -350,14 +391,20 @@ class _Module:
         instantiate(self.body, "replay_buffer", f"u_{stream}", parameters, source, stream)
         return stream
 
-    def _memory(self, name: str, file: str, words: int, bits: int) -> None:
-        """A memory with its signals `name`_en, _addr and _data."""
+    def _memory(self, name: str, file: str, words: int, bits: int, *, loaded: bool) -> None:
+        """A memory with its signals `name`_en, _addr and _data; `loaded`: it is written at run time."""
+        kind, ports = f"weight_memory #(.Width({bits}), .Depth({words}), ", ".clk_i, "
+        if loaded:
+            number = self.first_memory + len(self.loaded)
+            kind = f"runtime_memory #(.Width({bits}), .Depth({words}), .Memory({number}), "
+            ports += ".bus_i(weights_q), "
+            self.loaded.append(file)
         self.body += [
             f"  logic {name}_en;",
             f"  logic [{_address_bits(words) - 1}:0] {name}_addr;",
             f"  logic [{bits - 1}:0] {name}_data;",
-            f'  weight_memory #(.Width({bits}), .Depth({words}), .File("{file}")) u_{name} (',
-            f"    .clk_i, .en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
+            f'  {kind}.File("{file}")) u_{name} (',
+            f"    {ports}.en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
             "  );",
         ]
 
@@ -372,19 +419,19 @@ class _Module:
         self.body += [
             f"  logic [{tree.levels - 1}:0] {ports}_en;",
             f"  logic [{lanes * address - 1}:0] {ports}_addr;",
-            f"  logic [{lanes * tree.bits - 1}:0] {ports}_data;",
+            f"  logic [{lanes * tree.word_bits - 1}:0] {ports}_data;",
         ]
         for level in range(tree.levels):
             words = groups << level
             for p in range(unit.pe):
                 lane, memory = level * unit.pe + p, f"{stream}_level{level}_{p}"
                 file = f"{self.name}_{memory}.mem"
-                self.files[file] = memory_file(tree.words(level, p, unit.pe), tree.bits)
-                self._memory(memory, file, words, tree.bits)
+                self.files[file] = memory_file(tree.words(level, p, unit.pe), tree.word_bits)
+                self._memory(memory, file, words, tree.word_bits, loaded=operator.runtime)
                 self.body += [
                     f"  assign {memory}_en = {ports}_en[{level}];",
                     f"  assign {memory}_addr = {ports}_addr[{lane * address}+:{_address_bits(words)}];",
-                    f"  assign {ports}_data[{lane * tree.bits}+:{tree.bits}] = {memory}_data;",
+                    f"  assign {ports}_data[{lane * tree.word_bits}+:{tree.word_bits}] = {memory}_data;",
                 ]
         parameters: dict[str, object] = {
             "Channels": out.shape.channels,
@@ -393,9 +440,10 @@ class _Module:
             "InSigned": int(taken.signed),
             "Levels": tree.levels,
             "ThresholdWidth": tree.bits,
+            **({} if tree.senses is None else {"Senses": 1}),
             "OutWidth": out.bits,
             "First": packed(tree.first, out.bits),
-            "Step": packed(operator.step, out.bits),
+            "Step": packed(operator.step if tree.senses is None else abs(operator.step), out.bits),
         }
         extra = [f".threshold_{port}({ports}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         instantiate(self.body, "thresholding", f"u_{stream}", parameters, source, stream, extra)
@@ -447,6 +495,21 @@ class _Module:
         else:
             parameters = {"Sources": count, "Width": sum(sizes)}
             instantiate(self.body, "stream_concat", f"u_{stream}", parameters, joined, stream)
+
+
+def _loaded_rounding(scale: Scale, sums: Stream) -> dict[str, object]:
+    """A matrix unit's parameters where its bias is loaded at run time, and unless it only adds it, its rounding."""
+    bits = signed_bits(sums.low, sums.high)
+    parameters: dict[str, object] = {
+        "AccWidth": bits + 1,
+        "BiasWidth": bits,
+        "Runtime": 1,
+        "OutWidth": scale.output.bits,
+        "OutSigned": int(scale.output.signed),
+        "Shift": 0,
+        "Saturate": int(scale.reach is not None),
+    }
+    return parameters if scale.reach is None else {**parameters, "ShiftBits": shift_bits(bits + 1)}
 
 
 def _extended(value: str, signed: bool) -> str:

@@ -189,7 +189,11 @@ def _fusable(network: IntegerNetwork, place: int) -> int | None:
         return None
     users = network.users_of(place)
     matrix, scale = network.operators[place], network.operators[users[0]]
-    if not isinstance(matrix, Matrix) or not isinstance(scale, Scale) or (scale.multiplier != 1).any():
+    if not isinstance(matrix, Matrix) or not isinstance(scale, Scale):
+        return None
+    if scale.runtime:
+        return users[0]
+    if (scale.multiplier != 1).any():
         return None
     source = network.sources_of(matrix)[0].output
     least_sums, most_sums = sum_bounds(source, matrix.window, matrix.groups, matrix.weights)
@@ -234,7 +238,7 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         simd=fold.simd,
         multipliers=fold.pe * fold.simd,
         parameters=operator.weights.size + (0 if scale is None else outputs),
-        weight_bits=signed_bits(operator.weight_low, operator.weight_high),
+        weight_bits=signed_bits(*_weight_bounds(operator)),
         accumulator_bits=operator.output.bits,
         reuse_asked=reuse,
         reuse_built=fold.cycles,
@@ -242,6 +246,13 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         memory=memory,
         replays=memory is None and in_parts and beats == 1 and single and replays(operator, source, fold),
     )
+
+
+def _weight_bounds(operator: Matrix) -> tuple[int, int]:
+    """Between which the weights lie that the hardware can hold."""
+    if operator.runtime and operator.declared is not None:
+        return operator.declared
+    return operator.weight_low, operator.weight_high
 
 
 def _other(place: int, operator: Operator, source: Stream, budget: int) -> Unit:

@@ -5,6 +5,7 @@ Words owned here: record, margin, always and never thresholds, error code.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -94,6 +95,18 @@ class DryFabric(Fabric, Protocol):
 
         They come at an even pace, so that the whole takes `seconds`, as the run took that they are from. It shows what
         the host program alone draws. Raises FabricError as `run`.
+        """
+
+
+@runtime_checkable
+class Loadable(Fabric, Protocol):
+    """A fabric that takes other weights while it is open, where its package's are loaded at run time."""
+
+    def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
+        """Answer by the weights of `package` from the next run on, with these rows as the whole threshold table.
+
+        It must be of the structure of the package that is open; it is then `package`. Raises FabricError, the weights
+        before going on, where it is not, or where the fabric does not take them.
         """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from edgesight.host.fabric.base import (
     check_kernel,
     record_type,
 )
+from edgesight.host.fabric.loading import check_loadable
 from edgesight.host.libraries import find
 from edgesight.host.package import Package
 
@@ -48,30 +50,29 @@ class CsimFabric:
         """Load the library; raises FabricError when it is not there or does not fit."""
         check_kernel(package)
         self.package = package
-        path = find(package, "csim")
-        if path is None:
-            raise FabricError(
-                f"the csim library of {package.path} is missing or damaged: build it here by "
-                f"`edgesight csim {package.path}`, or use another fabric"
-            )
-        try:
-            function = ctypes.CDLL(str(path)).edgesight_csim
-        except (OSError, AttributeError) as error:
-            raise FabricError(
-                f"{path} cannot be used ({error}): remove it and build it anew by `edgesight csim {package.path}`"
-            ) from error
-        function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-        function.restype = ctypes.c_int
-        self._function = function
+        self._function = _library_of(package)
         stages = len(package.kernel.stages)
         self._thresholds = np.full((stages, package.kernel.threshold_sets), NEVER, np.uint32)
 
+    def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
+        """Answer by the library and thresholds of `package`, of the same structure; FabricError, being as before."""
+        check_loadable(self.package, package)
+        table = np.full_like(self._thresholds, NEVER)
+        for row, values in thresholds.items():
+            self._check_row(row, values)
+            table[:, row] = values
+        self._function = _library_of(package)
+        self.package, self._thresholds = package, table
+
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
         """Write one row of the threshold table."""
+        self._check_row(set_index, thresholds)
+        self._thresholds[:, set_index] = thresholds
+
+    def _check_row(self, set_index: int, thresholds: Sequence[int]) -> None:
         stages, sets = self._thresholds.shape
         if not 0 <= set_index < sets or len(thresholds) != stages:
             raise FabricError(f"row {set_index} of {len(thresholds)} thresholds: give one of {sets} rows, and {stages}")
-        self._thresholds[:, set_index] = thresholds
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Records [N] of images uint8 [N, H, W, C], each under its threshold set [N]."""
@@ -127,6 +128,25 @@ class CsimFabric:
                     f"`edgesight csim {self.package.path}`"
                 )
         return logits, features
+
+
+def _library_of(package: Package) -> Any:
+    """The package's compiled C++; FabricError where it is not there or does not fit."""
+    path = find(package, "csim")
+    if path is None:
+        raise FabricError(
+            f"the csim library of {package.path} is missing or damaged: build it here by "
+            f"`edgesight csim {package.path}`, or use another fabric"
+        )
+    try:
+        function = ctypes.CDLL(str(path)).edgesight_csim
+    except (OSError, AttributeError) as error:
+        raise FabricError(
+            f"{path} cannot be used ({error}): remove it and build it anew by `edgesight csim {package.path}`"
+        ) from error
+    function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+    function.restype = ctypes.c_int
+    return function
 
 
 def decide(logits: Logits) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -6,12 +6,13 @@ Words owned here: register access by name, frame packing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesight.host.fabric.base import ALWAYS, NEVER, FabricError, Images, Records, check_kernel
+from edgesight.host.fabric.loading import Table, check_loadable, load
 from edgesight.host.package import Package
 from edgesight.host.registers import FRAME_MAGIC, HEADER, INTERFACE_VERSION, KERNEL_ID, VERSION_MAJOR
 
@@ -47,24 +48,42 @@ class Registers:
 
         Raises FabricError on a row or value that the table cannot hold.
         """
+        self._check_row(set_index, thresholds)
+        for stage, threshold in enumerate(thresholds):
+            self.write(f"threshold{stage}", threshold, set_index)
+
+    def _check_row(self, set_index: int, thresholds: Sequence[int]) -> None:
         sets, stages = self._package.kernel.threshold_sets, len(self._package.kernel.stages)
         if not 0 <= set_index < sets:
             raise FabricError(
                 f"threshold set {set_index} does not exist: the kernel has sets 0 to {sets - 1}; choose one of these"
             )
         if len(thresholds) != stages or not all(ALWAYS <= threshold <= NEVER for threshold in thresholds):
-            raise FabricError(f"thresholds {thresholds} of set {set_index}: give {stages} numbers from 0 to {NEVER}")
-        for stage, threshold in enumerate(thresholds):
-            self.write(f"threshold{stage}", threshold, set_index)
+            raise FabricError(
+                f"thresholds {list(thresholds)} of set {set_index}: give {stages} numbers from 0 to {NEVER}"
+            )
 
     def thresholds(self, set_index: int) -> list[int]:
         """Read one row of the threshold table back."""
         return [self.read(f"threshold{stage}", set_index) for stage in range(len(self._package.kernel.stages))]
 
-    def check_identity(self, place: str, remedy: str) -> None:
+    def load_weights(self, package: Package, table: Table) -> None:
+        """Answer by the weights and the thresholds of `package` from the next frame on; `table`: by row.
+
+        It is then the package of these registers. Raises FabricError where it is of another structure, where a row
+        cannot be held, or where the hardware does not take it: then everything is as before.
+        """
+        runtime = check_loadable(self._package, package)
+        for row, thresholds in table.items():
+            self._check_row(row, thresholds)
+        load(self.read, self.write, package, runtime, table)
+        self._package = package
+
+    def check_identity(self, place: str, remedy: str, *, loads: bool = True) -> None:
         """Raise FabricError unless the hardware at `place` is this package's kernel.
 
-        `remedy` says how the right one gets there.
+        Where it takes weights at run time and has others, those of the package are loaded, if the bus `loads` any.
+        `remedy` says how the right kernel gets there.
         """
         found = self.read("id")
         if found != KERNEL_ID:
@@ -79,8 +98,11 @@ class Registers:
         if found != int(expected, 16):
             raise FabricError(f"{place}: build hash reads {found:08x}, the package has {expected}: {remedy}")
         found, expected = self.read("weights_hash"), self._package.kernel.weights_sha256[:8]
-        if found != int(expected, 16):
+        if found == int(expected, 16):
+            return
+        if self._package.kernel.runtime_weights is None or not loads:
             raise FabricError(f"{place}: weights' hash reads {found:08x}, the package has {expected}: {remedy}")
+        self.load_weights(self._package, {})
 
     def state(self) -> str:
         """Status, faults and counters in one line, for messages."""

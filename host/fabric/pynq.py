@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -164,6 +165,11 @@ class PynqFabric:
         """Write one row of the threshold table; FabricError on a row or value that it cannot hold."""
         self._thresholds_set = True
         self.registers.set_thresholds(set_index, thresholds)
+
+    def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
+        """Answer by the weights and thresholds of `package`, of the same structure; FabricError, being as before."""
+        self.registers.load_weights(package, thresholds)
+        self.package, self._thresholds_set = package, bool(thresholds)
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Answer images uint8 [N, H, W, C], each under its threshold set [N]; records come in the images' order.

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import time
 import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -174,7 +175,7 @@ class SerialFabric:
             found = self._read_word(LINE_ID)
             if found != LINE_ID_VALUE:
                 raise FabricError(f"{self._port.name}: the line's id reads {found:#010x}: {self._remedy}")
-            self.registers.check_identity(self._port.name, self._remedy)
+            self.registers.check_identity(self._port.name, self._remedy, loads=False)
             self.reset()
             for row in range(package.kernel.threshold_sets):
                 self.set_thresholds(row, [NEVER] * len(package.kernel.stages))
@@ -185,6 +186,13 @@ class SerialFabric:
     def set_thresholds(self, set_index: int, thresholds: list[int]) -> None:
         """Write one row of the threshold table; FabricError on a row or value that it cannot hold."""
         self.registers.set_thresholds(set_index, thresholds)
+
+    def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
+        """No serial line loads weights: a write may be repeated there, and a word of weights must not; FabricError."""
+        raise FabricError(
+            f"{self._port.name}: weights cannot be loaded over a serial line: make a bitstream of {package.path}, "
+            "which then has them from the start, and load that"
+        )
 
     def run(self, images: Images, sets: npt.NDArray[np.uint8]) -> Records:
         """Answer images uint8 [N, H, W, C], each under its threshold set [N]; records come in the images' order.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,12 @@ from edgesight.host.fabric.base import (
     record_type,
 )
 from edgesight.host.fabric.driver import Registers, in_order, pack_frames
+from edgesight.host.fabric.loading import SWAP, check_loadable, writes_of
 from edgesight.host.libraries import find
 from edgesight.host.package import Package
-from edgesight.host.registers import MAX_STAGES
+from edgesight.host.registers import MAX_STAGES, WEIGHTS_CONTROL_CANCEL, WEIGHTS_STATUS_BANK
 
-_ABI = 2  # of sim/harness.cpp
+_ABI = 3  # of sim/harness.cpp
 _SLICE_CYCLES = 50_000  # simulated between two looks at the clock, the progress and the keyboard
 
 
@@ -50,6 +51,12 @@ class _Run(ctypes.Structure):
         ("sent", ctypes.c_uint64),
         ("received", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
+        ("writes", ctypes.c_void_p),
+        ("write_count", ctypes.c_uint64),
+        ("write_from", ctypes.c_uint64),
+        ("written", ctypes.c_uint64),
+        ("write_started", ctypes.c_uint64),
+        ("write_ended", ctypes.c_uint64),
     )
 
 
@@ -60,6 +67,15 @@ class Interval:
     interval_cycles: int  # from one frame's logits to the next one's, median of the steady state
     latency_cycles: int  # from a frame's first beat to this stage's logits, through an empty kernel
     images: int  # that the interval was measured with
+
+
+@dataclass(frozen=True)
+class RollOut:
+    """New weights under traffic: what came of the frames, and how long it took."""
+
+    records: Records  # [N] in the order in which they came, `tag` being the image
+    load_cycles: int  # from the first register write of the load to the answer of the last, which asks for the swap
+    bank: int  # that answered when the last record came
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,11 @@ class VerilatedFabric:
         """Write one row of the threshold table; FabricError on a row or value that it cannot hold."""
         self.registers.set_thresholds(set_index, thresholds)
 
+    def load(self, package: Package, thresholds: Mapping[int, Sequence[int]]) -> None:
+        """Answer by the weights and thresholds of `package`, of the same structure; FabricError, being as before."""
+        self.registers.load_weights(package, thresholds)
+        self.package = package
+
     def run(
         self, images: Images, sets: npt.NDArray[np.uint8], *, progress: Callable[[int], None] | None = None
     ) -> Records:
@@ -113,6 +134,39 @@ class VerilatedFabric:
         """
         records, _ = self._run(images, sets, tapped=False, progress=progress)
         return records
+
+    def roll_out(
+        self,
+        images: Images,
+        sets: npt.NDArray[np.uint8],
+        package: Package,
+        thresholds: Mapping[int, Sequence[int]],
+        after: int,
+    ) -> RollOut:
+        """Answer images without a pause, loading the weights of `package` and swapping them in meanwhile.
+
+        The load begins when `after` records came, and its register writes go on beside frames and records, as processor
+        and DMA work beside each other. Raises FabricError as `run` and `load`, and where images end before the load.
+        """
+        runtime = check_loadable(self.package, package)
+        steps = [*writes_of(package, runtime, thresholds), SWAP]
+        offsets = package.kernel.registers
+        writes = np.array([(offsets[name] + 4 * index, value) for name, value, index in steps], np.uint32)
+        run, records, _ = self._framed(images, sets, tapped=False)
+        run.writes, run.write_count = writes.ctypes.data, len(writes)
+        run.write_from = after * self.package.kernel.record_beats
+        self._simulate(run, None)
+        if run.written != len(writes):
+            self.registers.write("weights_control", WEIGHTS_CONTROL_CANCEL)
+            raise FabricError(
+                f"{package.path}: {run.written} of {len(writes)} register writes fitted beside {len(images)} images: "
+                "give more images"
+            )
+        status = self.registers.read("weights_status")
+        self.package = package
+        self.registers = Registers(package, self._read_word, self._write_word)
+        bank = int(bool(status & WEIGHTS_STATUS_BANK))
+        return RollOut(records, run.write_ended - run.write_started, bank)
 
     def logits(self, images: Images) -> list[npt.NDArray[np.int32]]:
         """Integer logits int32 [N, classes] of every stage for every image, seen at the stages' outputs."""
@@ -184,6 +238,21 @@ class VerilatedFabric:
         tapped: bool,
         progress: Callable[[int], None] | None = None,
     ) -> tuple[Records, _Tapped]:
+        run, records, taps = self._framed(images, sets, tapped=tapped)
+        self._simulate(run, progress)
+        ordered = in_order(records, len(images))
+        if ordered is None:
+            self.reset()
+            raise FabricError(
+                f"{self.package.path}: the kernel did not give each of {len(images)} frames one record; it was reset: "
+                "compile the package again, or report this"
+            )
+        return ordered, taps
+
+    def _framed(
+        self, images: Images, sets: npt.NDArray[np.uint8], *, tapped: bool
+    ) -> tuple[_Run, Records, _Tapped]:  # fmt: skip
+        """A run of all images, and where it puts what it finds."""
         check_images(self.package, images)
         check_sets(self.package, sets, len(images))
         kernel = self.package.kernel
@@ -208,15 +277,8 @@ class VerilatedFabric:
             if not kernel.logits_in_record:  # a map's do not pass the tap in one beat, and are in the records
                 run.logits[:stages] = [logits.ctypes.data for logits in taps.logits]
             run.stamps[:stages] = [stamps.ctypes.data for stamps in taps.stamps]
-        self._simulate(run, progress)
-        ordered = in_order(records, count)
-        if ordered is None:
-            self.reset()
-            raise FabricError(
-                f"{self.package.path}: the kernel did not give each of {count} frames one record; it was reset: "
-                "compile the package again, or report this"
-            )
-        return ordered, taps
+        run.kept_alive = data, keep, last  # as long as the run points into them
+        return run, records, taps
 
     def _simulate(self, run: _Run, progress: Callable[[int], None] | None) -> None:
         """Simulate until all records are there; FabricError if none comes any more."""

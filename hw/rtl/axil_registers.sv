@@ -4,9 +4,13 @@
 /// OKAY, because an error response stops a processor. `soft_reset_o` and `flush_o` are commands of one cycle. `faults_i`
 /// sets sticky bits, and wins over a write that clears them. Outlives a soft reset: only `rst_ni` resets it.
 ///
+/// Where weights are loaded at run time (WeightsWords > 0) there are two threshold tables, one for each bank of weights:
+/// frames see that of the bank in use, the bus that of the other bank while a load is under way, else the same.
+///
 /// Latency:  a write's answer follows one cycle later, a read's three; `thresholds_o` shows the row `set_i` at once.
 /// Flow:     one access a direction at a time: a write is taken when address and data are both there, a read when no
-///           answer is under way.
+///           answer is under way. A word of weights waits until the loader has room for it; commands to the loader and a look
+///           at its status wait until it has dealt with the word before.
 /// Does not: check a value that is written, or tell an access without effect.
 module axil_registers
   import registers_pkg::*;
@@ -18,7 +22,7 @@ module axil_registers
   parameter int unsigned Classes = 10,
   parameter int unsigned FrameSlots = 8,
   parameter logic [31:0] BuildHash = 32'h0,  // ties the hardware's structure to its kernel package
-  parameter logic [31:0] WeightsHash = 32'h0  // ties its weights to it
+  parameter int unsigned WeightsWords = 0  // words of the image of weights that are loaded at run time; 0: none are
 ) (
   input  logic                          clk_i,
   input  logic                          rst_ni,
@@ -50,6 +54,18 @@ module axil_registers
   output logic                   [15:0] batch_o,
   output logic                          soft_reset_o,
   output logic                          flush_o,
+  // weights at run time
+  output logic                          weights_begin_o,
+  output logic                          weights_cancel_o,
+  output logic                          weights_swap_o,
+  output logic                          weights_valid_o,
+  input  logic                          weights_ready_i,
+  output logic                   [31:0] weights_word_o,
+  output logic                   [31:0] weights_crc_o,
+  output logic                   [31:0] weights_new_hash_o,
+  input  weights_pkg::status_t          weights_status_i,
+  input  logic                   [31:0] weights_taken_i,
+  input  logic                   [31:0] weights_hash_i,  // of those in use
   input  logic                   [ 7:0] faults_i,
   input  cascade_pkg::status_t          status_i,
   input  cascade_pkg::counters_t        counters_i
@@ -62,15 +78,20 @@ module axil_registers
   logic [15:0] batch_q;
   logic [7:0] faults_q;
   logic soft_reset_q, flush_q;
+  logic weights_begin_q, weights_cancel_q, weights_swap_q;
+  logic [31:0] weights_crc_q, weights_new_hash_q;
   logic bvalid_q, rvalid_q, reading_q, picking_q;
   logic [31:0] plain_q, rdata_q;
   logic write, read;
-  logic [11:0] write_addr, read_addr_q;
+  logic [11:0] write_addr, read_addr, read_addr_q;
   logic [31:0] mask;
 
-  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q;
-  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q;
+  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q
+      && (weights_ready_i || (write_addr != RegWeightsData && write_addr != RegWeightsControl));
+  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q
+      && (weights_ready_i || read_addr != RegWeightsStatus);
   assign write_addr = {s_axil_awaddr_i[11:2], 2'b00};
+  assign read_addr  = {s_axil_araddr_i[11:2], 2'b00};
   assign mask       = {{8{s_axil_wstrb_i[3]}}, {8{s_axil_wstrb_i[2]}}, {8{s_axil_wstrb_i[1]}}, {8{s_axil_wstrb_i[0]}}};
 
   assign s_axil_awready_o = write;
@@ -86,6 +107,14 @@ module axil_registers
   assign soft_reset_o     = soft_reset_q;
   assign flush_o          = flush_q;
 
+  assign weights_begin_o  = weights_begin_q;
+  assign weights_cancel_o = weights_cancel_q;
+  assign weights_swap_o   = weights_swap_q;
+  assign weights_valid_o  = write && write_addr == RegWeightsData;
+  assign weights_word_o   = s_axil_wdata_i;
+  assign weights_crc_o    = weights_crc_q;
+  assign weights_new_hash_o = weights_new_hash_q;
+
   function automatic logic [31:0] merge(input logic [31:0] old, input logic [31:0] data, input logic [31:0] strobes);
     return (old & ~strobes) | (data & strobes);
   endfunction
@@ -97,10 +126,18 @@ module axil_registers
       soft_reset_q <= 1'b0;
       flush_q      <= 1'b0;
       faults_q     <= '0;
+      weights_begin_q    <= 1'b0;
+      weights_cancel_q   <= 1'b0;
+      weights_swap_q     <= 1'b0;
+      weights_crc_q      <= '0;
+      weights_new_hash_q <= '0;
     end else begin
       soft_reset_q <= 1'b0;
       flush_q      <= 1'b0;
       faults_q     <= faults_q | faults_i;
+      weights_begin_q  <= 1'b0;
+      weights_cancel_q <= 1'b0;
+      weights_swap_q   <= 1'b0;
       if (s_axil_bready_i) begin
         bvalid_q <= 1'b0;
       end
@@ -113,6 +150,14 @@ module axil_registers
           batch_q <= 16'(merge(32'(batch_q), s_axil_wdata_i, mask));
         end else if (write_addr == RegFaults) begin
           faults_q <= (faults_q & ~8'(s_axil_wdata_i & mask)) | faults_i;
+        end else if (WeightsWords > 0 && write_addr == RegWeightsControl) begin
+          weights_begin_q  <= s_axil_wdata_i[WeightsControlBeginBit] && mask[WeightsControlBeginBit];
+          weights_cancel_q <= s_axil_wdata_i[WeightsControlCancelBit] && mask[WeightsControlCancelBit];
+          weights_swap_q   <= s_axil_wdata_i[WeightsControlSwapBit] && mask[WeightsControlSwapBit];
+        end else if (WeightsWords > 0 && write_addr == RegWeightsCrc) begin
+          weights_crc_q <= merge(weights_crc_q, s_axil_wdata_i, mask);
+        end else if (WeightsWords > 0 && write_addr == RegWeightsNewHash) begin
+          weights_new_hash_q <= merge(weights_new_hash_q, s_axil_wdata_i, mask);
         end
       end
     end
@@ -120,6 +165,16 @@ module axil_registers
 
   // The threshold table: a distributed memory for every byte lane. Such memories have no reset, so that a byte which was
   // not written since the last one is told apart.
+  localparam int unsigned Rows = WeightsWords > 0 ? 2 * ThresholdSets : 32'(ThresholdSets);
+  localparam int unsigned RowWidth = $clog2(Rows);
+  localparam logic [Rows-1:0] Upper = {Rows{1'b1}} << ThresholdSets;
+  logic table_of_bus;
+  logic [RowWidth-1:0] write_row, read_row, frame_row;
+  assign table_of_bus = weights_status_i.bank ^ weights_status_i.loading;
+  assign write_row    = RowWidth'({table_of_bus, write_addr[5:2]});
+  assign read_row     = RowWidth'({table_of_bus, read_addr_q[5:2]});
+  assign frame_row    = RowWidth'({weights_status_i.bank, set_i});
+
   for (genvar stage = 0; stage < cascade_pkg::MaxStages; stage++) begin : gen_stage
     if (stage >= Stages) begin : gen_absent
       assign thresholds_o[stage] = ThresholdNever;
@@ -127,8 +182,8 @@ module axil_registers
     end else begin : gen_present
       localparam logic [11:0] Base = ThresholdBases[stage];
       for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
-        logic [7:0] bytes[ThresholdSets];
-        logic [ThresholdSets-1:0] written_q;
+        logic [7:0] bytes[Rows];
+        logic [Rows-1:0] written_q;
         logic write_lane;
 
         assign write_lane = write && write_addr[11:6] == Base[11:6] && s_axil_wstrb_i[lane];
@@ -136,19 +191,21 @@ module axil_registers
         always_ff @(posedge clk_i) begin
           if (!rst_ni) begin
             written_q <= '0;
+          end else if (WeightsWords > 0 && weights_begin_q && !weights_status_i.swapping) begin
+            written_q <= written_q & (weights_status_i.bank ? Upper : ~Upper);  // those of the table in use stay
           end else if (write_lane) begin
-            written_q[write_addr[5:2]] <= 1'b1;
+            written_q[write_row] <= 1'b1;
           end
         end
 
         always_ff @(posedge clk_i) begin
           if (write_lane) begin
-            bytes[write_addr[5:2]] <= s_axil_wdata_i[lane*8+:8];
+            bytes[write_row] <= s_axil_wdata_i[lane*8+:8];
           end
         end
 
-        assign thresholds_o[stage][lane*8+:8] = written_q[set_i] ? bytes[set_i] : ThresholdNever[lane*8+:8];
-        assign row[stage][lane*8+:8] = written_q[read_addr_q[5:2]] ? bytes[read_addr_q[5:2]] : ThresholdNever[lane*8+:8];
+        assign thresholds_o[stage][lane*8+:8] = written_q[frame_row] ? bytes[frame_row] : ThresholdNever[lane*8+:8];
+        assign row[stage][lane*8+:8] = written_q[read_row] ? bytes[read_row] : ThresholdNever[lane*8+:8];
       end
     end
   end
@@ -172,14 +229,14 @@ module axil_registers
 
   always_ff @(posedge clk_i) begin
     if (read) begin
-      read_addr_q <= {s_axil_araddr_i[11:2], 2'b00};
+      read_addr_q <= read_addr;
     end
     if (reading_q) begin
       unique case (read_addr_q)
         RegId:                plain_q <= KernelId;
         RegVersion:           plain_q <= InterfaceVersion;
         RegBuildHash:         plain_q <= BuildHash;
-        RegWeightsHash:       plain_q <= WeightsHash;
+        RegWeightsHash:       plain_q <= weights_hash_i;
         RegStatus: begin
           plain_q                                                  <= '0;
           plain_q[StatusDrainingBit]                               <= status_i.draining;
@@ -211,6 +268,19 @@ module axil_registers
         RegInterval3:         plain_q <= counters_i.interval[3];
         RegAnsweredStage2:    plain_q <= counters_i.answered[2];
         RegAnsweredStage3:    plain_q <= counters_i.answered[3];
+        RegWeightsCrc:        plain_q <= weights_crc_q;
+        RegWeightsNewHash:    plain_q <= weights_new_hash_q;
+        RegWeightsStatus: begin
+          plain_q                           <= '0;
+          plain_q[WeightsStatusLoadingBit]  <= weights_status_i.loading;
+          plain_q[WeightsStatusReadyBit]    <= weights_status_i.ready;
+          plain_q[WeightsStatusDamagedBit]  <= weights_status_i.damaged;
+          plain_q[WeightsStatusSwappingBit] <= weights_status_i.swapping;
+          plain_q[WeightsStatusRefusedBit]  <= weights_status_i.refused;
+          plain_q[WeightsStatusBankBit]     <= weights_status_i.bank;
+        end
+        RegWeightsWords:      plain_q <= WeightsWords;
+        RegWeightsTaken:      plain_q <= weights_taken_i;
         default:              plain_q <= '0;
       endcase
       row_q <= row;

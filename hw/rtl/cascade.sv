@@ -19,6 +19,9 @@
 /// pass outside, through a feature_gate that `verdict_valid_o` and `verdict_pass_o` (not sure) of that stage rule.
 /// A network alone may say its logits: with `LogitsInRecord` every record is followed by those of its frame (see
 /// record_logits.sv). They then come one a cycle, and may come in several beats, such as a map's pixels.
+/// Where weights are loaded at run time (WeightsWords > 0), the stages' memories are written over `weights_o` while frames
+/// are answered by what they hold; a swap (see weight_loader.sv) waits until every accepted frame has its record, keeping the
+/// next one out meanwhile, and changes the weights of all stages and the threshold table between the two.
 /// Does not: compute networks: stages are outside, at the pixel and logits streams, under `core_rst_no`.
 ///
 /// Soft reset (register `control`): no beat is accepted any more, a frame that was coming in ends with the error cut,
@@ -37,6 +40,7 @@ module cascade #(
   parameter int unsigned FrameSlots = 8,  // frames buffered: one coming in, those inside stage 0, queues for later ones
   parameter logic [31:0] BuildHash = 32'h0,  // register `build_hash`: ties the structure to its kernel package
   parameter logic [31:0] WeightsHash = 32'h0,  // register `weights_hash`: ties the weights to it
+  parameter int unsigned WeightsWords = 0,  // words of the image of weights that are loaded at run time; 0: none are
   localparam int unsigned LogitsWidth = Classes / LogitBeats * LogitWidth
 ) (
   input  logic                           clk_i,
@@ -73,6 +77,7 @@ module cascade #(
   input  logic                           s_axil_rready,
   // stages
   output logic                                      core_rst_no,
+  output weights_pkg::bus_t                         weights_o,
   output logic [Stages-1:0]                         pixel_valid_o,
   input  logic [Stages-1:0]                         pixel_ready_i,
   output logic [Stages-1:0][        Channels*8-1:0] pixel_data_o,
@@ -164,6 +169,7 @@ module cascade #(
   // Control.
   logic ask_reset, flush, draining_q, reset_due, output_idle;
   logic [15:0] batch;
+  logic weights_hold;
   logic [31:0] now;
   logic [7:0] faults;
   cascade_pkg::events_t events;
@@ -176,7 +182,8 @@ module cascade #(
   ) u_input (
     .clk_i,
     .rst_ni         (core_rst_nq),
-    .accept_i       (core_rst_nq && !draining_q),
+    // A swap of weights keeps frames out, but lets one come in whose header was taken.
+    .accept_i       (core_rst_nq && !draining_q && !(weights_hold && !status.receiving)),
     .now_i          (now),
     .s_axis_tdata_i (s_axis_tdata),
     .s_axis_tkeep_i (s_axis_tkeep),
@@ -440,6 +447,45 @@ module cascade #(
     faults[registers_pkg::FaultsDroppedBit]   = reset_due && status.outstanding != '0;
   end
 
+  logic weights_begin, weights_cancel, weights_swap, weights_valid, weights_ready;
+  logic [31:0] weights_word, weights_crc, weights_new_hash, weights_taken, weights_hash;
+  weights_pkg::status_t weights_status;
+
+  if (WeightsWords > 0) begin : gen_weights
+    weight_loader #(
+      .Words      (WeightsWords),
+      .WeightsHash(WeightsHash)
+    ) u_loader (
+      .clk_i,
+      .rst_ni,
+      .begin_i     (weights_begin),
+      .cancel_i    (weights_cancel),
+      .swap_i      (weights_swap),
+      .word_valid_i(weights_valid),
+      .word_ready_o(weights_ready),
+      .word_i      (weights_word),
+      .crc_i       (weights_crc),
+      .new_hash_i  (weights_new_hash),
+      .hold_o      (weights_hold),
+      .idle_i      (!status.receiving && status.outstanding == '0),
+      .status_o    (weights_status),
+      .taken_o     (weights_taken),
+      .hash_o      (weights_hash),
+      .bus_o       (weights_o)
+    );
+  end else begin : gen_fixed_weights
+    assign weights_ready  = 1'b1;
+    assign weights_hold   = 1'b0;
+    assign weights_status = '0;
+    assign weights_taken  = '0;
+    assign weights_hash   = WeightsHash;
+    assign weights_o      = '0;
+    /* verilator lint_off UNUSEDSIGNAL */
+    logic unused;
+    assign unused = ^{weights_begin, weights_cancel, weights_swap, weights_valid, weights_word, weights_crc, weights_new_hash};
+    /* verilator lint_on UNUSEDSIGNAL */
+  end
+
   axil_registers #(
     .Stages     (Stages),
     .RecordBeats(LogitsInRecord ? 2 + (Classes + 1) / 2 : 2),
@@ -448,7 +494,7 @@ module cascade #(
     .Classes    (Classes),
     .FrameSlots (FrameSlots),
     .BuildHash  (BuildHash),
-    .WeightsHash(WeightsHash)
+    .WeightsWords(WeightsWords)
   ) u_registers (
     .clk_i,
     .rst_ni,
@@ -474,6 +520,17 @@ module cascade #(
     .batch_o         (batch),
     .soft_reset_o    (ask_reset),
     .flush_o         (flush),
+    .weights_begin_o (weights_begin),
+    .weights_cancel_o(weights_cancel),
+    .weights_swap_o  (weights_swap),
+    .weights_valid_o (weights_valid),
+    .weights_ready_i (weights_ready),
+    .weights_word_o  (weights_word),
+    .weights_crc_o   (weights_crc),
+    .weights_new_hash_o(weights_new_hash),
+    .weights_status_i(weights_status),
+    .weights_taken_i (weights_taken),
+    .weights_hash_i  (weights_hash),
     .faults_i        (faults),
     .status_i        (status),
     .counters_i      (counters)

@@ -20,6 +20,9 @@
 /// Weights:  in a memory outside, which answers one cycle after `weight_en_o` and holds its word until the next one. Word
 ///           (beat * (Outputs / Pe) + group) * (InLanes / Blocks / Simd) + slice has in lane p * Simd + i the two's
 ///           complement w[group * Pe + p][beat][slice * Simd + i], its lanes counted in their block.
+/// Runtime:  `Bias` is of no account then: biases come from a memory outside that answers one cycle after `bias_en_o`, word g
+///           with those of the outputs g * Pe and on, lowest first; BiasShift is 0. Where ShiftBits > 0, the shift and the
+///           rounding mode come at `rounding_i`, {mode [1:0], shift [ShiftBits-1:0]}, which changes only while nothing is inside.
 /// Flow:     an input beat is read in place and taken with its last use, so `s_data_i` must stay while `s_valid_i` waits.
 ///           Where it is `Sliced`, a beat has the lanes of one step alone, in the order of the steps, as window_memory.sv gives
 ///           them: slice * Simd + i of the first of the step's blocks, then of the next one.
@@ -49,6 +52,10 @@ module mvu #(
   parameter int unsigned BiasWidth = 8,
   parameter logic signed [Outputs*BiasWidth-1:0] Bias = '0,
   parameter int unsigned BiasShift = 0,
+  // Biases are numbers of a memory.
+  parameter bit Runtime = 1'b0,
+  // Bits of a shift that comes at `rounding_i`; 0: `Shift` and `Round` say it.
+  parameter int unsigned ShiftBits = 0,
   // Bits of an output value, and whether it is two's complement.
   parameter int unsigned OutWidth = 4,
   parameter bit OutSigned = 1'b0,
@@ -71,13 +78,20 @@ module mvu #(
   localparam int unsigned Groups = Outputs / Pe,
   localparam int unsigned Slices = InLanes / Blocks / Simd,
   localparam int unsigned Words = Beats * Groups * Slices,
-  localparam int unsigned AddressWidth = Words > 1 ? $clog2(Words) : 1
+  localparam int unsigned AddressWidth = Words > 1 ? $clog2(Words) : 1,
+  localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1
 ) (
   input  logic                           clk_i,
   input  logic                           rst_ni,
   output logic                           weight_en_o,
   output logic [AddressWidth-1:0]        weight_addr_o,
   input  logic [Pe*Simd*WeightWidth-1:0] weight_data_i,
+  /* verilator lint_off UNUSEDSIGNAL */  // where nothing is loaded at run time
+  output logic                           bias_en_o,
+  output logic [GroupWidth-1:0]          bias_addr_o,
+  input  logic [Pe*BiasWidth-1:0]        bias_data_i,
+  input  logic [ShiftBits+1:0]           rounding_i,
+  /* verilator lint_on UNUSEDSIGNAL */
   input  logic                           s_valid_i,
   output logic                           s_ready_o,
   input  logic [BeatLanes*InWidth-1:0]   s_data_i,
@@ -115,6 +129,12 @@ module mvu #(
   if (BiasShift > AccWidth) begin : g_check_bias
     $error("mvu: BiasShift must be 0 to AccWidth (%0d), but is %0d", AccWidth, BiasShift);
   end
+  if (Runtime && BiasShift != 0) begin : g_check_runtime
+    $error("mvu: with Runtime, BiasShift must be 0, but is %0d", BiasShift);
+  end
+  if (ShiftBits > 0 && (!Runtime || !Saturate || ShiftBits > $clog2(AccWidth))) begin : g_check_shift
+    $error("mvu: ShiftBits must be 0, or with Runtime and Saturate up to %0d, but is %0d", $clog2(AccWidth), ShiftBits);
+  end
   if (Round > 2) begin : g_check_round
     $error("mvu: Round must be 0, 1 or 2, but is %0d", Round);
   end
@@ -122,7 +142,6 @@ module mvu #(
   localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd);
 
   localparam int unsigned SliceWidth = Slices > 1 ? $clog2(Slices) : 1;
-  localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1;
   localparam int unsigned BeatWidth = Beats > 1 ? $clog2(Beats) : 1;
 
   // The pipeline stands still while a group waits behind the output register.
@@ -357,10 +376,29 @@ module mvu #(
     else if (advance) whole_q <= {whole_q[2:1], sum_valid && sum_step.whole};
   end
 
+  localparam int unsigned NarrowWidth = AccWidth > OutWidth + 1 ? AccWidth : OutWidth + 1;
+  localparam logic [OutWidth-1:0] Highest = OutSigned ? ~(OutWidth'(1) << (OutWidth - 1)) : '1;
+  localparam logic [OutWidth-1:0] Lowest = OutSigned ? OutWidth'(1) << (OutWidth - 1) : '0;
+
+  function automatic logic [OutWidth-1:0] fit_narrow(logic signed [AccWidth-1:0] floor, logic carry);
+    logic signed [NarrowWidth-1:0] wide;
+    logic over;
+    wide = NarrowWidth'(floor);
+    if (OutSigned) over = wide[NarrowWidth-1:OutWidth-1] != {(NarrowWidth - OutWidth + 1) {wide[NarrowWidth-1]}};
+    else over = wide[NarrowWidth-1:OutWidth] != '0;
+    if (over) return wide[NarrowWidth-1] ? Lowest : Highest;
+    if (wide[OutWidth-1:0] == Highest) return Highest;
+    return wide[OutWidth-1:0] + OutWidth'(carry);
+  endfunction
+
+  // A bias that is a number of a memory is looked up as the sums that it is added to come: the memory's register holds it.
+  assign bias_en_o   = Runtime && advance && soon_valid && (Beats * Slices == 1 || (soon.load && soon.fresh));
+  assign bias_addr_o = soon.group;
+
   for (genvar p = 0; p < Pe; p++) begin : g_pe
     // ---- Accumulate ----------------------------------------------------------------------------------------------
     // verilator lint_off UNUSEDSIGNAL
-    logic signed [AccWidth-1:0] bias [Groups];  // nobody asks where all are 0
+    logic signed [AccWidth-1:0] bias [Groups];  // nobody asks where all are 0 or come from a memory
     // verilator lint_on UNUSEDSIGNAL
     for (genvar g = 0; g < Groups; g++) begin : g_bias
       assign bias[g] = AccWidth'(signed'(Bias[(g*Pe+p)*BiasWidth+:BiasWidth])) <<< BiasShift;
@@ -378,11 +416,15 @@ module mvu #(
     end
 
     if (Beats * Slices == 1) begin : g_once
-      always_ff @(posedge clk_i) begin
-        if (advance && soon_valid) sum_q <= bias[soon.group];
+      if (Runtime) begin : g_looked_up
+        assign sum_q = AccWidth'(signed'(bias_data_i[p*BiasWidth+:BiasWidth]));
+      end else begin : g_constant
+        always_ff @(posedge clk_i) begin
+          if (advance && soon_valid) sum_q <= bias[soon.group];
+        end
       end
       assign sum_d = sum_q + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
-    end else if (Bias == '0 && (Beats == 1 || Groups == 1)) begin : g_cleared
+    end else if (!Runtime && Bias == '0 && (Beats == 1 || Groups == 1)) begin : g_cleared
       // A register that a group clears behind itself needs no look-up table before its adder.
       assign sum_d = sum_q + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
       always_ff @(posedge clk_i) begin
@@ -390,8 +432,19 @@ module mvu #(
         else if (adds) sum_q <= sum_d;
       end
     end else begin : g_loaded
-      logic signed [AccWidth-1:0] start_q;
-      assign sum_d = (sum_step.load ? start_q : sum_q) + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
+      // `carried_q`: what the group at hand starts from, unless that is a memory's word.
+      // verilator lint_off UNUSEDSIGNAL
+      logic signed [AccWidth-1:0] carried_q;
+      // verilator lint_on UNUSEDSIGNAL
+      logic signed [AccWidth-1:0] start;
+      if (Runtime) begin : g_looked_up
+        logic signed [AccWidth-1:0] looked_up;
+        assign looked_up = AccWidth'(signed'(bias_data_i[p*BiasWidth+:BiasWidth]));
+        assign start = sum_step.fresh ? looked_up : carried_q;
+      end else begin : g_constant
+        assign start = carried_q;
+      end
+      assign sum_d = (sum_step.load ? start : sum_q) + AccWidth'(signed'(sums[p*SumWidth+:SumWidth]));
       always_ff @(posedge clk_i) begin
         if (adds) sum_q <= sum_d;
       end
@@ -403,18 +456,37 @@ module mvu #(
         always_ff @(posedge clk_i) begin
           if (adds && sum_step.save) partial_q[sum_step.group] <= sum_d;
           if (advance && soon_valid && soon.load) begin
-            start_q <= soon.fresh ? bias[soon.group] : partial_q[soon.group];
+            carried_q <= soon.fresh ? bias[soon.group] : partial_q[soon.group];
           end
         end
       end else begin : g_whole
         always_ff @(posedge clk_i) begin
-          if (advance && soon_valid && soon.load) start_q <= bias[soon.group];
+          if (advance && soon_valid && soon.load) carried_q <= bias[soon.group];
         end
       end
     end
 
     // ---- Requantise ----------------------------------------------------------------------------------------------
-    if (Plain) begin : g_plain
+    if (ShiftBits > 0) begin : g_shifted
+      // A shifter of two places a level. Below the floor is one bit more: the half. Where the floor is beyond the output's
+      // bounds, or at the upper one, what rounding adds changes nothing: so it is added to an output's bits alone.
+      logic [ShiftBits-1:0] shift;
+      logic signed [AccWidth:0] shifted;
+      logic signed [AccWidth-1:0] floor_q;
+      logic [AccWidth-1:0] below;
+      logic carry, carry_q;
+      assign shift   = rounding_i[ShiftBits-1:0];
+      assign shifted = $signed({total_q, 1'b0}) >>> shift;
+      assign below   = total_q & (~({AccWidth{1'b1}} << shift) >> 1);  // what is cut off below the half
+      assign carry = shifted[0] && (rounding_i[ShiftBits] || rounding_i[ShiftBits+1] && (below != '0 || shifted[1]));
+      always_ff @(posedge clk_i) begin
+        if (advance && whole_q[1]) begin
+          floor_q <= shifted[AccWidth:1];
+          carry_q <= carry;
+        end
+        if (advance && whole_q[2]) fitted_q[p*OutWidth+:OutWidth] <= fit_narrow(floor_q, carry_q);
+      end
+    end else if (Plain) begin : g_plain
       assign fitted_q[p*OutWidth+:OutWidth] = OutWidth'(total_q);
     end else begin : g_rounded
       logic signed [RoundedWidth-1:0] rounded_q;

@@ -5,7 +5,7 @@ package registers_pkg;
   // What `id` reads: this is an EdgeSight kernel.
   localparam logic [31:0] KernelId = 32'hED6E5167;
   // What `version` reads: major in the upper half, minor in the lower. Another major version has another register map.
-  localparam logic [31:0] InterfaceVersion = 32'h00010002;
+  localparam logic [31:0] InterfaceVersion = 32'h00010003;
   // Bits 63:48 of every frame header.
   localparam logic [15:0] FrameMagic = 16'hE51D;
   // Tag of a closing record; frames may use it, too: the error code tells them apart.
@@ -68,6 +68,13 @@ package registers_pkg;
   localparam logic [11:0] RegInterval3 = 12'h070;
   localparam logic [11:0] RegAnsweredStage2 = 12'h074;
   localparam logic [11:0] RegAnsweredStage3 = 12'h078;
+  localparam logic [11:0] RegWeightsControl = 12'h080;
+  localparam logic [11:0] RegWeightsData = 12'h084;
+  localparam logic [11:0] RegWeightsCrc = 12'h088;
+  localparam logic [11:0] RegWeightsNewHash = 12'h08C;
+  localparam logic [11:0] RegWeightsStatus = 12'h090;
+  localparam logic [11:0] RegWeightsWords = 12'h094;
+  localparam logic [11:0] RegWeightsTaken = 12'h098;
   localparam logic [11:0] RegThreshold0 = 12'h100;
   localparam logic [11:0] RegThreshold1 = 12'h140;
   localparam logic [11:0] RegThreshold2 = 12'h180;
@@ -96,5 +103,14 @@ package registers_pkg;
   localparam int unsigned FaultsFlagsBit = 5;
   localparam int unsigned FaultsCutBit = 6;
   localparam int unsigned FaultsDroppedBit = 7;
+  localparam int unsigned WeightsControlBeginBit = 0;
+  localparam int unsigned WeightsControlSwapBit = 1;
+  localparam int unsigned WeightsControlCancelBit = 2;
+  localparam int unsigned WeightsStatusLoadingBit = 0;
+  localparam int unsigned WeightsStatusReadyBit = 1;
+  localparam int unsigned WeightsStatusDamagedBit = 2;
+  localparam int unsigned WeightsStatusSwappingBit = 3;
+  localparam int unsigned WeightsStatusRefusedBit = 4;
+  localparam int unsigned WeightsStatusBankBit = 5;
 
 endpackage

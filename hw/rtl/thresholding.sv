@@ -11,6 +11,8 @@
 ///           one. Word group * 2^level + path is, for channel c = group * Pe + p, the two's complement of threshold
 ///           t[path * 2^(Levels - level) + 2^(Levels - level - 1) - 1]: `path` are the count's bits that are known by then.
 ///           Where there are fewer thresholds, those behind the last are more than any value.
+/// Falling:  with `Senses` a threshold has one bit more above it, the same in all of a channel's: set, k counts the thresholds
+///           with t > x[c], which then descend. So a channel's sense is a number of the memories, not a constant.
 /// Flow:     as group_pipeline.sv: `s_ready_o` comes from a register.
 /// Does not: check that thresholds ascend, or compute the function where shift and round would do (rescale.sv).
 module thresholding #(
@@ -24,6 +26,8 @@ module thresholding #(
   parameter int unsigned Levels = 2,
   // Bits of a threshold, two's complement; may be more or fewer than a value has.
   parameter int unsigned ThresholdWidth = 12,
+  // Whether each threshold has a bit that turns its comparison.
+  parameter bit Senses = 1'b0,
   // Bits of an output.
   parameter int unsigned OutWidth = 2,
   // What a channel gives below its first threshold, and what each threshold adds; channel 0 lowest.
@@ -32,13 +36,14 @@ module thresholding #(
   localparam int unsigned Groups = Pe > 0 ? Channels / Pe : 1,
   localparam int unsigned GroupWidth = Groups > 1 ? $clog2(Groups) : 1,
   localparam int unsigned DeepestWords = Groups << (Levels - 1),
-  localparam int unsigned AddressWidth = DeepestWords > 1 ? $clog2(DeepestWords) : 1
+  localparam int unsigned AddressWidth = DeepestWords > 1 ? $clog2(DeepestWords) : 1,
+  localparam int unsigned WordWidth = ThresholdWidth + 32'(Senses)
 ) (
   input  logic                                clk_i,
   input  logic                                rst_ni,
   output logic [Levels-1:0]                   threshold_en_o,
   output logic [Levels*Pe*AddressWidth-1:0]   threshold_addr_o,
-  input  logic [Levels*Pe*ThresholdWidth-1:0] threshold_data_i,
+  input  logic [Levels*Pe*WordWidth-1:0]      threshold_data_i,
   input  logic                                s_valid_i,
   output logic                                s_ready_o,
   input  logic [Pe*InWidth-1:0]               s_data_i,
@@ -126,8 +131,12 @@ module thresholding #(
 
       logic signed [CompareWidth-1:0] compared, threshold;
       assign compared = InSigned ? CompareWidth'(signed'(value_q)) : CompareWidth'(value_q);
-      assign threshold = CompareWidth'(signed'(threshold_data_i[(level*Pe+p)*ThresholdWidth+:ThresholdWidth]));
-      assign reached = compared >= threshold;
+      assign threshold = CompareWidth'(signed'(threshold_data_i[(level*Pe+p)*WordWidth+:ThresholdWidth]));
+      if (Senses) begin : g_sense
+        assign reached = (compared >= threshold) ^ threshold_data_i[(level*Pe+p)*WordWidth+ThresholdWidth];
+      end else begin : g_rising
+        assign reached = compared >= threshold;
+      end
     end
 
     logic [OutWidth-1:0] first [Groups];

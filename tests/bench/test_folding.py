@@ -7,20 +7,27 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from rich.console import Console
 
 pytest.importorskip("torch", reason="torch is not installed: extra `build`")
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, finn, interval, ours, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, finn, interval, ours, weights, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.bench import bench_folding
 from edgesight.bench.folding.cache import found
 from edgesight.bench.folding.layers import CNV_LARGE, CNV_SMALL, RESNET8, Layer, network_of, parts_of, words
 from edgesight.bench.folding.synthesis import Cells, cells_of, synthesised
 from edgesight.hls.dataflow.reference import Reference
+from edgesight.hls.dataflow.runtime import hardware_of
+from edgesight.hls.folding import Folding, Runtime
+from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.network import CompileError
+from edgesight.hls.rtl.network import emit_network
 from edgesight.host.errors import EdgeSightError
+from edgesight.host.fabric.base import RECORD
+from edgesight.host.fabric.verilated import RollOut
 from edgesight.sim.rtl.runner import missing_tools
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,3 +271,29 @@ def test_a_section_that_cannot_be_done_is_unmet_and_told(tmp_path: Path, monkeyp
     report = json.loads((tmp_path / "folding.json").read_text())
     assert not met
     assert "no index answers" in report["sections"]["finn"]["failed"]
+
+
+def test_a_second_training_is_the_same_hardware_and_another_network(tmp_path: Path) -> None:
+    zoo = ROOT / "quant" / "zoo" / "digits"
+    model = onnx.load(str(zoo / "stage0.onnx"))
+    onnx.save(weights.second_training(model), tmp_path / "other.onnx")
+    networks = [integer_network(path)[0] for path in (zoo / "stage0.onnx", tmp_path / "other.onnx")]
+    emitted = [emit_network("net", hardware_of(network, Runtime()), Folding(300, {})) for network in networks]
+    texts = [each.sources for each in emitted]
+    assert texts[0]["net.sv"] == texts[1]["net.sv"]
+    changed = [name for name in texts[0] if texts[0][name] != texts[1][name]]
+    assert any("rounding" in name for name in changed)
+    assert sum("weights" in name for name in changed) == 4
+
+
+def test_frames_of_a_roll_out_are_held_against_both_versions() -> None:
+    records = np.zeros(6, RECORD)
+    records["tag"], records["label"] = range(6), [0, 0, 1, 0, 2, 1]
+    wanted = [np.zeros(100, RECORD), np.zeros(100, RECORD)]
+    wanted[1]["label"] = 1
+    found = weights._told(RollOut(records, 10, 1), wanted, wanted[1])
+    assert (found.lost, found.wrong, found.mixed, found.old, found.new) == (0, 1, 1, 3, 2)
+    assert found.exact_after
+    cells = [Cells(luts, 0, 0, 0) for luts in (100, 111)]
+    unmet = [check.name for check in weights.checks_of(found, 1.0, *cells) if not check.met]
+    assert len(unmet) == 3  # mixed, wrong, and the price

@@ -13,6 +13,7 @@ pytest.importorskip("brevitas", reason="brevitas is not installed: extra `build`
 pytest.importorskip("aioquic", reason="aioquic is not installed: its wheel is missing on this machine")
 
 from edgesight.bench.kept import Found
+from edgesight.bench.sections import Section
 from edgesight.bench.serve import bench
 from edgesight.bench.serve.asked import Asked
 from edgesight.bench.serve.profiles import ProfileError
@@ -66,8 +67,8 @@ def test_another_file_of_the_same_name_is_measured_anew(tmp_path: Path, monkeypa
         runs.append(asked)
         return Found({}, ())
 
-    monkeypatch.setattr(bench.Section, "module", Path(bench.__file__))
-    monkeypatch.setattr(bench, "SECTIONS", {"by hand": bench.Section("by hand", measure, lambda _: None)})
+    monkeypatch.setattr(Section, "module", Path(bench.__file__))
+    monkeypatch.setattr(bench, "SECTIONS", {"by hand": Section("by hand", measure, lambda _: None)})
     gpu, traces = tmp_path / "gpu.json", tmp_path / "traces"
     asked = Asked(gpu=gpu, traces=traces)
     traces.mkdir()
@@ -95,8 +96,8 @@ def test_another_file_of_the_same_name_is_measured_anew(tmp_path: Path, monkeypa
 
 def test_the_report_is_json_as_all_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"cells": [{"ratio": (float("nan"), 1.5)}], "back_s": float("inf"), "good": {"share": 0.5}}
-    section = bench.Section("by hand", lambda *_: Found(body, ()), lambda _: None)
-    monkeypatch.setattr(bench.Section, "module", Path(bench.__file__))
+    section = Section[Asked]("by hand", lambda *_: Found(body, ()), lambda _: None)
+    monkeypatch.setattr(Section, "module", Path(bench.__file__))
     monkeypatch.setattr(bench, "page", lambda *_: "")
     monkeypatch.setattr(bench, "SECTIONS", {"by hand": section})
     assert run(tmp_path, Asked(), "by hand")

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
+from edgesight.bench.sections import Section
 from edgesight.bench.service import bench
 from edgesight.bench.service.asked import Asked, Figure, told
-from edgesight.bench.service.bench import Section, bench_service
+from edgesight.bench.service.bench import bench_service
 from edgesight.host.errors import EdgeSightError
 
 QUIET = Console(quiet=True)

@@ -83,6 +83,26 @@ def test_lint_is_clean(module: Path) -> None:
         ("window_memory", {"ImgH": 224, "ImgW": 224, "Channels": 64, "Pixels": 700, "StrideW": 2, "Turns": 3}),
         ("weight_memory", {"Width": 1, "Depth": 1}),
         ("weight_memory", {"Width": 770, "Depth": 9}),
+        ("runtime_memory", {"Width": 1, "Depth": 1}),
+        ("runtime_memory", {"Width": 32, "Depth": 9}),
+        ("runtime_memory", {"Width": 770, "Depth": 9, "Memory": 65535}),
+        ("mvu", {"Runtime": 1}),
+        ("mvu", {"Runtime": 1, "ShiftBits": 4, "InLanes": 18, "Simd": 9, "Outputs": 3, "Pe": 1, "OutSigned": 1}),
+        (
+            "mvu",
+            {
+                "Runtime": 1,
+                "ShiftBits": 1,
+                "AccWidth": 9,
+                "OutWidth": 9,
+                "InLanes": 1,
+                "Outputs": 1,
+                "Pe": 1,
+                "Simd": 1,
+            },
+        ),
+        ("thresholding", {"Channels": 6, "Pe": 2, "Levels": 3, "OutWidth": 3, "Senses": 1}),
+        ("cascade", {"Stages": 2, "WeightsWords": 100}),
     ],
 )
 def test_lint_is_clean_at_the_edges_of_the_parameters(module: str, parameters: dict[str, int]) -> None:

@@ -33,7 +33,8 @@ module stage0 (
     .m_valid_o(u1_conv1__node_conv2d__valid), .m_ready_i(u1_conv1__node_conv2d__ready), .m_data_o(u1_conv1__node_conv2d__data),
     .weight_en_o(u1_conv1__node_conv2d__weight_en),
     .weight_addr_o(u1_conv1__node_conv2d__weight_addr),
-    .weight_data_i(u1_conv1__node_conv2d__weight_data)
+    .weight_data_i(u1_conv1__node_conv2d__weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u1_conv1__node_conv2d__q_valid, u1_conv1__node_conv2d__q_ready;
   logic [63:0] u1_conv1__node_conv2d__q_data;
@@ -70,7 +71,8 @@ module stage0 (
     .m_valid_o(u4_node_conv2d_1_valid), .m_ready_i(u4_node_conv2d_1_ready), .m_data_o(u4_node_conv2d_1_data),
     .weight_en_o(u4_node_conv2d_1_weight_en),
     .weight_addr_o(u4_node_conv2d_1_weight_addr),
-    .weight_data_i(u4_node_conv2d_1_weight_data)
+    .weight_data_i(u4_node_conv2d_1_weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u6_conv3__node_conv2d_2__valid, u6_conv3__node_conv2d_2__ready;
   logic [127:0] u6_conv3__node_conv2d_2__data;
@@ -93,7 +95,8 @@ module stage0 (
     .m_valid_o(u6_conv3__node_conv2d_2__valid), .m_ready_i(u6_conv3__node_conv2d_2__ready), .m_data_o(u6_conv3__node_conv2d_2__data),
     .weight_en_o(u6_conv3__node_conv2d_2__weight_en),
     .weight_addr_o(u6_conv3__node_conv2d_2__weight_addr),
-    .weight_data_i(u6_conv3__node_conv2d_2__weight_data)
+    .weight_data_i(u6_conv3__node_conv2d_2__weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u6_conv3__node_conv2d_2__q_valid, u6_conv3__node_conv2d_2__q_ready;
   logic [127:0] u6_conv3__node_conv2d_2__q_data;
@@ -116,7 +119,8 @@ module stage0 (
     .m_valid_o(u8_logits__node_linear__valid), .m_ready_i(u8_logits__node_linear__ready), .m_data_o(u8_logits__node_linear__data),
     .weight_en_o(u8_logits__node_linear__weight_en),
     .weight_addr_o(u8_logits__node_linear__weight_addr),
-    .weight_data_i(u8_logits__node_linear__weight_data)
+    .weight_data_i(u8_logits__node_linear__weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   assign s_valid = s_valid_i;
   assign s_ready_o = s_ready;

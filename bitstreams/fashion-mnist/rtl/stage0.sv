@@ -33,7 +33,8 @@ module stage0 (
     .m_valid_o(u1_conv1__node_conv2d__valid), .m_ready_i(u1_conv1__node_conv2d__ready), .m_data_o(u1_conv1__node_conv2d__data),
     .weight_en_o(u1_conv1__node_conv2d__weight_en),
     .weight_addr_o(u1_conv1__node_conv2d__weight_addr),
-    .weight_data_i(u1_conv1__node_conv2d__weight_data)
+    .weight_data_i(u1_conv1__node_conv2d__weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u1_conv1__node_conv2d__q_valid, u1_conv1__node_conv2d__q_ready;
   logic [63:0] u1_conv1__node_conv2d__q_data;
@@ -77,7 +78,8 @@ module stage0 (
     .m_valid_o(u4_node_conv2d_1_valid), .m_ready_i(u4_node_conv2d_1_ready), .m_data_o(u4_node_conv2d_1_data),
     .weight_en_o(u4_node_conv2d_1_weight_en),
     .weight_addr_o(u4_node_conv2d_1_weight_addr),
-    .weight_data_i(u4_node_conv2d_1_weight_data)
+    .weight_data_i(u4_node_conv2d_1_weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u4_node_conv2d_1_q_valid, u4_node_conv2d_1_q_ready;
   logic [63:0] u4_node_conv2d_1_q_data;
@@ -114,7 +116,8 @@ module stage0 (
     .m_valid_o(u7_conv3__node_conv2d_2__valid), .m_ready_i(u7_conv3__node_conv2d_2__ready), .m_data_o(u7_conv3__node_conv2d_2__data),
     .weight_en_o(u7_conv3__node_conv2d_2__weight_en),
     .weight_addr_o(u7_conv3__node_conv2d_2__weight_addr),
-    .weight_data_i(u7_conv3__node_conv2d_2__weight_data)
+    .weight_data_i(u7_conv3__node_conv2d_2__weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u7_conv3__node_conv2d_2__q_valid, u7_conv3__node_conv2d_2__q_ready;
   logic [127:0] u7_conv3__node_conv2d_2__q_data;
@@ -137,7 +140,8 @@ module stage0 (
     .m_valid_o(u9_logits__node_linear__valid), .m_ready_i(u9_logits__node_linear__ready), .m_data_o(u9_logits__node_linear__data),
     .weight_en_o(u9_logits__node_linear__weight_en),
     .weight_addr_o(u9_logits__node_linear__weight_addr),
-    .weight_data_i(u9_logits__node_linear__weight_data)
+    .weight_data_i(u9_logits__node_linear__weight_data),
+    .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   assign s_valid = s_valid_i;
   assign s_ready_o = s_ready;

@@ -29,7 +29,8 @@ from edgesight.host.registers import (
 )
 from edgesight.sim.rtl.runner import bench_parameters
 
-STAGES = int(bench_parameters()["Stages"])
+STAGES, WORDS = (int(bench_parameters()[name]) for name in ("Stages", "WeightsWords"))
+LOADING, BANK = 1, 1 << 5  # of the loader's status
 DOWN = range(MAX_STAGES - 1, -1, -1)
 COUNTERS = (
     *("frames", *(f"answered_stage{stage}" for stage in DOWN), "offloaded", "errors", "bad_headers"),
@@ -53,8 +54,10 @@ class Registers:
     @classmethod
     async def started(cls, dut: Any, pause: float = 0.3) -> Registers:
         """Registers fresh from reset; `pause`: probability that a channel pauses in a cycle."""
-        for name in ("set_i", "faults_i", "status_i", "counters_i"):
+        for name in ("set_i", "faults_i", "status_i", "counters_i", "weights_status_i", "weights_taken_i"):
             getattr(dut, name).value = 0
+        dut.weights_ready_i.value = 1
+        dut.weights_hash_i.value = 0x76543210
         for name in SEEN:
             getattr(dut, f"{name}_i").value = 0
         dut.rst_ni.value = 0
@@ -116,6 +119,13 @@ async def reset_values_and_parameters(dut: Any) -> None:
         "frame_slots": 16,
         "stages": STAGES,
         "record_beats": 7,
+        "weights_control": 0,
+        "weights_data": 0,
+        "weights_crc": 0,
+        "weights_new_hash": 0,
+        "weights_status": 0,
+        "weights_words": WORDS,
+        "weights_taken": 0,
     }
     assert {name: await registers.read(name) for name in must} == must
     for set_index in range(THRESHOLD_SETS):
@@ -235,3 +245,75 @@ async def traffic_both_ways_at_once(dut: Any) -> None:
         assert await registers.read("id") == KERNEL_ID
     last = [await registers.read(f"threshold{STAGES - 1}", set_index) for set_index in range(THRESHOLD_SETS)]
     assert last == [n + 48 if n < 12 else n + 32 for n in range(THRESHOLD_SETS)]
+
+
+@cocotb.test()
+async def commands_and_words_of_weights_go_to_the_loader(dut: Any) -> None:
+    """One pulse a command, each word once, as late as there is room; a kernel with fixed weights gives none of it."""
+    registers = await Registers.started(dut)
+    seen: list[tuple[str, int]] = []
+
+    async def watch() -> None:
+        while True:
+            await RisingEdge(dut.clk_i)
+            for name in ("begin", "swap", "cancel"):
+                if dut[f"weights_{name}_o"].value:
+                    seen.append((name, 0))
+            if dut.weights_valid_o.value and dut.weights_ready_i.value:
+                seen.append(("word", int(dut.weights_word_o.value)))
+
+    async def pause() -> None:
+        while True:
+            await FallingEdge(dut.clk_i)
+            dut.weights_ready_i.value = registers.random.random() < 0.3
+
+    cocotb.start_soon(watch())
+    cocotb.start_soon(pause())
+    names = ("begin", "swap", "cancel")
+    must: list[tuple[str, int]] = []
+    for _ in range(40):
+        if registers.random.random() < 0.5:
+            place = registers.random.randrange(3)
+            await registers.write("weights_control", 1 << place)
+            must += [(names[place], 0)] if WORDS else []
+        else:
+            word = registers.random.getrandbits(32)
+            await registers.write("weights_data", word)
+            must.append(("word", word))
+    assert seen == must
+    for name in ("crc", "new_hash"):
+        await registers.write(f"weights_{name}", 0xBEEF_0123)
+        assert await registers.read(f"weights_{name}") == (0xBEEF_0123 if WORDS else 0)
+        assert int(dut[f"weights_{name}_o"].value) == (0xBEEF_0123 if WORDS else 0)
+    dut.weights_taken_i.value = 77
+    assert await registers.read("weights_taken") == 77
+    for bit in range(6):
+        dut.weights_status_i.value = 1 << bit
+        assert await registers.read("weights_status") == 1 << bit
+
+
+@cocotb.test(skip=not WORDS)
+async def a_load_has_a_threshold_table_of_its_own(dut: Any) -> None:
+    """Frames see the table of the bank in use; the bus the new one from `begin` to the swap or the cancellation."""
+    registers = await Registers.started(dut)
+
+    async def seen_by_frames(row: int) -> int:
+        dut.set_i.value = row
+        await RisingEdge(dut.clk_i)
+        return int(dut.thresholds_o.value) & 0xFFFF_FFFF
+
+    await registers.write("threshold0", 11, 3)
+    for bank, (old, new) in enumerate(((11, 22), (22, 33))):
+        dut.weights_status_i.value = bank * BANK
+        await registers.write("weights_control", 1)
+        dut.weights_status_i.value = bank * BANK | LOADING
+        # What a load before it left in this table is forgotten.
+        assert await registers.read("threshold0", 3) == THRESHOLD_NEVER
+        await registers.write("threshold0", new, 3)
+        assert await registers.read("threshold0", 3) == new
+        assert await seen_by_frames(3) == old
+        dut.weights_status_i.value = bank * BANK  # cancelled
+        assert await registers.read("threshold0", 3) == old
+        dut.weights_status_i.value = (1 - bank) * BANK  # swapped in
+        assert await registers.read("threshold0", 3) == new
+        assert await seen_by_frames(3) == new

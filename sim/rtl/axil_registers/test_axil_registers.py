@@ -6,11 +6,11 @@ import pytest
 
 from edgesight.sim.rtl.runner import RTL, run_bench, wide_literal
 
-PACKAGES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv"]
+PACKAGES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv", RTL / "weights_pkg.sv"]
 
 
-@pytest.mark.parametrize("stages", [1, 2, 4])
-def test_axil_registers(stages: int) -> None:
+@pytest.mark.parametrize(("stages", "words"), [(1, 0), (2, 0), (4, 0), (2, 99)])
+def test_axil_registers(stages: int, words: int) -> None:
     run_bench(
         "axil_registers",
         {
@@ -21,7 +21,7 @@ def test_axil_registers(stages: int) -> None:
             "Classes": 12,
             "FrameSlots": 16,
             "BuildHash": wide_literal(0x89ABCDEF, 32),
-            "WeightsHash": wide_literal(0x76543210, 32),
+            "WeightsWords": words,
         },
         sources=[*PACKAGES, RTL / "axil_registers.sv"],
     )

@@ -17,6 +17,7 @@ module kernel #(
   parameter int unsigned FrameSlots = 4,
   parameter logic [31:0] BuildHash = 32'h5EED5EED,
   parameter logic [31:0] WeightsHash = 32'h5EEDF00D,
+  parameter int unsigned WeightsWords = 0,
   // of the widest stage
   localparam int unsigned Wide0 = LogitWidth0,
   localparam int unsigned Wide1 = Stages > 1 && LogitWidth1 > Wide0 ? LogitWidth1 : Wide0,
@@ -65,6 +66,7 @@ module kernel #(
   logic [Stages-1:0][Channels*8-1:0] pixel_data;
   /* verilator lint_off UNUSEDSIGNAL */  // without a stage that begins at features
   logic [Stages-1:0] verdict_valid, verdict_pass;
+  weights_pkg::bus_t weights;
   // What a stage takes, pixels or features, and what it leaves behind: the same with every bit turned over.
   logic [Stages-1:0] left_valid, left_ready;
   /* verilator lint_on UNUSEDSIGNAL */
@@ -82,7 +84,8 @@ module kernel #(
     .FromTrunk  (FromTrunk),
     .FrameSlots (FrameSlots),
     .BuildHash  (BuildHash),
-    .WeightsHash(WeightsHash)
+    .WeightsHash(WeightsHash),
+    .WeightsWords(WeightsWords)
   ) u_cascade (
     .clk_i,
     .rst_ni,
@@ -114,6 +117,7 @@ module kernel #(
     .s_axil_rvalid,
     .s_axil_rready,
     .core_rst_no   (core_rst_n),
+    .weights_o     (weights),
     .pixel_valid_o (pixel_valid),
     .pixel_ready_i (pixel_ready),
     .pixel_data_o  (pixel_data),

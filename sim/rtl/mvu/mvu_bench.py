@@ -27,6 +27,8 @@ LEVELS = ((LEAVES - 1).bit_length() + 1) // 2 + (1 < PLACES <= 4)
 LATENCY = 7 + LEVELS - (2 if P["Shift"] == 0 and not P["Saturate"] else 0)
 SLICED = P.get("Sliced", 0)
 TAKEN = INTERVAL if SLICED else P["Beats"]  # beats of the port that a vector has
+# A shift and a rounding mode that come at a port, where they are no parameters.
+ROUNDING = {name: int(os.environ[f"MVU_{name.upper()}"]) for name in ("Shift", "Round")} if P.get("ShiftBits") else {}
 WEIGHTS = (P["Outputs"], P["Beats"], BLOCK_LANES)
 VECTORS = max(12, min(200, 3000 // INTERVAL))
 
@@ -35,22 +37,31 @@ class MvuBench(StreamBench):
     """An mvu with the weight memory beside it."""
 
     def __init__(self, dut: Any, rng: np.random.Generator) -> None:
-        """Draw the weights; the bias is a parameter of the build."""
+        """Draw the weights; the bias is a parameter of the build, or what the bench answers."""
         super().__init__(dut)
         self.rng = rng
         self.bias = reference.unpack(int(os.environ["MVU_BIAS"], 16), P["Outputs"], P["BiasWidth"], True)
         self.weights = reference.random_values(rng, WEIGHTS, P["WeightWidth"], True)
         self.memory = reference.weight_words(self.weights, P["Pe"], P["Simd"], P["WeightWidth"])
         self._word: int | None = None
+        self._bias: int | None = None
+        dut.bias_data_i.value = 0
+        dut.rounding_i.value = ROUNDING["Round"] << P["ShiftBits"] | ROUNDING["Shift"] if ROUNDING else 0
 
     def drive(self) -> None:
         """Answer the read of the cycle before; hold the word otherwise."""
+        if self._bias is not None:
+            self.dut.bias_data_i.value = self._bias
+            self._bias = None
         if self._word is not None:
             self.dut.weight_data_i.value = self._word
             self._word = None
 
     def observe(self) -> None:
         """See a read."""
+        if P.get("Runtime") and self.dut.bias_en_o.value:
+            first = int(self.dut.bias_addr_o.value) * P["Pe"]
+            self._bias = reference.pack(self.bias[first : first + P["Pe"]], P["BiasWidth"])
         if self.dut.weight_en_o.value:
             self._word = self.memory[int(self.dut.weight_addr_o.value)]
 
@@ -66,7 +77,7 @@ class MvuBench(StreamBench):
 
     def expected(self, inputs: reference.Integers) -> list[int]:
         """The output beats that belong to `inputs`, a group each."""
-        outputs = reference.mvu(inputs, self.weights, self.bias, P)
+        outputs = reference.mvu(inputs, self.weights, self.bias, P | ROUNDING)
         return [reference.pack(group, P["OutWidth"]) for group in outputs.reshape(-1, P["Pe"])]
 
 

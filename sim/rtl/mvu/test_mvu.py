@@ -63,21 +63,44 @@ CASES: dict[str, dict[str, Any]] = {
     | {"AccWidth": 40, "Shift": 0, "OutWidth": 40, "OutSigned": 1, "Saturate": 0},
 }
 
+# Where bias and rounding come from outside: shift and rounding mode, 0 down, 1 half up, 2 half to even.
+RUNTIME: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "no shift": (0, 0, {}),
+    "half even": (4, 2, {"Pe": 3, "Simd": 3}),
+    "half up, signed": (3, 1, {"InSigned": 1, "OutSigned": 1, "Beats": 5, "Pe": 2, "Simd": 12}),
+    "down, one lane a cycle": (2, 0, {"Pe": 1, "Simd": 1}),
+    "one bit is left": (13, 2, {"InSigned": 1, "OutSigned": 1}),
+    "more than there is": (15, 1, {"InSigned": 1, "OutSigned": 1, "Beats": 2}),
+    "wider than the sum": (1, 2, {"AccWidth": 8, "OutWidth": 9, "OutSigned": 1, "ShiftBits": 3}),
+    "a vector a cycle": (5, 2, {"Pe": 6, "Simd": 12}),
+}
+
 # The same layer at three foldings, from one multiplier to a vector a cycle but one beat.
 FOLDS = [(1, 1), (3, 4), (6, 12)]
 
 
-def _run(parameters: dict[str, Any], digest: Path | None = None) -> None:
+def _run(parameters: dict[str, Any], digest: Path | None = None, rounding: tuple[int, int] = (0, 0)) -> None:
     """Build with a random bias; with `digest`, the bench also writes there what the layer answered."""
     bias = reference.random_values(np.random.default_rng(7), (parameters["Outputs"],), parameters["BiasWidth"], True)
     word, bits = reference.pack(bias, parameters["BiasWidth"]), parameters["Outputs"] * parameters["BiasWidth"]
     settings = {"MVU_BIAS": f"{word:x}"} | ({"MVU_ANSWERS": str(digest)} if digest else {})
+    settings |= {"MVU_SHIFT": str(rounding[0]), "MVU_ROUND": str(rounding[1])}
     run_bench("mvu", {**parameters, "Bias": wide_literal(word, bits)}, settings=settings)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_equals_reference(case: str) -> None:
     _run(BASE | CASES[case])
+
+
+@pytest.mark.parametrize("case", RUNTIME)
+def test_equals_reference_with_bias_and_rounding_from_outside(case: str) -> None:
+    shift, rounding, changes = RUNTIME[case]
+    _run(BASE | {"BiasShift": 0, "Shift": 0, "Runtime": 1, "ShiftBits": 4} | changes, rounding=(shift, rounding))
+
+
+def test_sums_with_a_bias_from_outside_and_no_rounding() -> None:
+    _run(BASE | {"BiasShift": 0, "Shift": 0, "Runtime": 1, "OutWidth": 14, "OutSigned": 1, "Saturate": 0, "Beats": 3})
 
 
 def test_folding_does_not_change_answers(tmp_path: Path) -> None:

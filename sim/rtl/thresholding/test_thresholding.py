@@ -14,6 +14,7 @@ CASES: dict[str, dict[str, Any]] = {
     "three, in two groups": {"Channels": 6, "Pe": 3, "Levels": 2, "OutWidth": 2},
     "all channels at once": {"Channels": 4, "Pe": 4, "Levels": 3, "OutWidth": 4},
     "some channels fall": {"Channels": 6, "Pe": 2, "Levels": 4, "OutWidth": 4, "Step": None},
+    "each channel's sense in its thresholds": {"Channels": 6, "Pe": 2, "Levels": 3, "OutWidth": 4, "Senses": 1},
     "255 thresholds": {"Channels": 3, "Pe": 1, "Levels": 8, "OutWidth": 8, "InWidth": 20, "ThresholdWidth": 21},
     "unsigned, wider than thresholds": {"InSigned": 0, "InWidth": 9, "ThresholdWidth": 6, "Channels": 2, "Pe": 1},
 }  # fmt: skip

@@ -34,6 +34,7 @@ class ThresholdingBench(VectorBench):
         self.step = reference.unpack(int(os.environ["STEP"], 16), CHANNELS, P["OutWidth"], False)
         drawn = reference.random_values(rng, (CHANNELS, (1 << LEVELS) - 1), BITS, True)
         self.thresholds = np.sort(drawn, axis=1)
+        self.falls = rng.integers(0, 1, CHANNELS, endpoint=True) if P.get("Senses") else np.zeros(CHANNELS, np.int64)
         self._words = [0] * (LEVELS * PE)
         self._data = 0
 
@@ -41,8 +42,10 @@ class ThresholdingBench(VectorBench):
         """The word of a level's memory that the module's header tells."""
         group, path = address >> level, address & ((1 << level) - 1)
         place = path * (1 << (LEVELS - level)) + (1 << (LEVELS - level - 1)) - 1
-        threshold = int(self.thresholds[group * PE + p, place])
-        return threshold & ((1 << int(BITS)) - 1)
+        channel = group * PE + p
+        falls = int(self.falls[channel])
+        threshold = int(self.thresholds[channel, -1 - place if falls else place])
+        return threshold & ((1 << int(BITS)) - 1) | falls << int(BITS)
 
     def drive(self) -> None:
         """Answer the reads of the cycle before; hold the words otherwise."""
@@ -56,7 +59,7 @@ class ThresholdingBench(VectorBench):
                 for lane in range(level * PE, level * PE + PE):
                     address = addresses >> (lane * ADDRESS) & ((1 << ADDRESS) - 1)
                     self._words[lane] = self.word(level, lane - level * PE, address)
-        self._data = sum(word << (lane * BITS) for lane, word in enumerate(self._words))
+        self._data = sum(word << (lane * (BITS + P.get("Senses", 0))) for lane, word in enumerate(self._words))
 
     def vectors(self, count: int) -> tuple[list[int], list[int]]:
         """Random vectors, many values at a threshold or just below one, and the answers that belong to them."""
@@ -65,7 +68,10 @@ class ThresholdingBench(VectorBench):
         picked = self.rng.integers(0, self.thresholds.shape[1], (count, CHANNELS))
         near = self.thresholds[np.arange(CHANNELS), picked] - self.rng.integers(0, 1, picked.shape, endpoint=True)
         values = np.where(self.rng.random(values.shape) < 0.5, np.clip(near, low, high), values)
-        answers = reference.thresholding(values, self.thresholds, self.first, self.step, P["OutWidth"])
+        # What falls counts the thresholds above: all of them less those that are reached.
+        count = self.thresholds.shape[1]
+        first, step = self.first + self.falls * self.step * count, np.where(self.falls, -self.step, self.step)
+        answers = reference.thresholding(values, self.thresholds, first, step, P["OutWidth"])
         return (
             [reference.pack(group, P["InWidth"]) for group in values.reshape(-1, PE)],
             [reference.pack(group, P["OutWidth"]) for group in answers.reshape(-1, PE)],

@@ -1,0 +1,156 @@
+"""The command that compiles networks to a kernel package."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgesight.cli.ending import ArgumentError
+from edgesight.cli.options import Json, budgets_of, factors_alone, factors_of, runtime_of, warn
+from edgesight.cli.show import show_package
+from edgesight.hls.folding import Folding
+from edgesight.hls.onto import Base
+from edgesight.hls.zoo import Earlier, calibrated_as, check_same_networks, compile_zoo, foldings_of, out_of_reach
+
+_CYCLES = "1500,10000"  # of a cascade of two stages
+
+
+def compile_(  # noqa: PLR0913 - a command's options are its surface
+    zoo: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ZOO|NETWORK.onnx",
+            help="Folder with card.json and stage0.onnx, stage1.onnx, ..., or exits.onnx; or the QONNX file of a "
+            "network alone.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Kernel package to write.")],
+    cycles: Annotated[
+        str | None,
+        typer.Option(
+            help="Cycles that each layer of a stage may take for an image: one to four numbers with commas; default "
+            "1500,10000, of a network alone 10000."
+        ),
+    ] = None,
+    reuse: Annotated[
+        list[str] | None,
+        typer.Option(help="hls4ml ReuseFactor of a layer: STAGE.LAYER=N, of a network alone LAYER=N; may be repeated."),
+    ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="TYPE",
+            help="Type of a network alone's input, which its own quantiser need not say then, in hls4ml's words: "
+            "fixed<W,I>, ufixed<W,I>, int<W> or uint<W>, of at most 16 bits.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Take over the calibration of this package, of the same networks.")
+    ] = None,
+    runtime_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="all|STAGE|STAGE.LAYER",
+            help="Load the weights, biases and thresholds of these layers at run time, so that a network of the same "
+            "shape runs on the same bitstream; of a network alone all or LAYER; may be repeated.",
+        ),
+    ] = None,
+    onto: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PACKAGE",
+            help="Put the network on the hardware of this package, which was compiled with --runtime-weights: same "
+            "shape, same bitstreams, no FPGA tool.",
+        ),
+    ] = None,
+    csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
+    json_: Json = False,
+) -> None:
+    """Compile one to four QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool.
+
+    A zoo folder becomes a cascade. A file becomes a kernel of that network alone, whose records carry its logits; it
+    needs no card and no classes.
+    """
+    from edgesight.hls.zoo import check_files, read_card, stages_in, warnings
+    from edgesight.host.package import PACKAGE
+
+    # What is wrong is said before hls4ml is loaded, let alone the work begun.
+    alone = zoo.suffix == ".onnx"
+    budgets = budgets_of(cycles or ("10000" if alone else _CYCLES))
+    factors = {} if alone else factors_of(reuse or [], len(budgets))
+    PACKAGE.check_folder(out)
+    if onto is not None and (cycles or reuse or runtime_weights):
+        raise ArgumentError(
+            f"--onto {onto}: it says how the hardware is built: leave out --cycles, --reuse, --runtime-weights"
+        )
+    base = None if onto is None else Base.of(onto, alone)
+    if alone:
+        if len(budgets) != 1 or calibration is not None:
+            raise ArgumentError(f"{zoo} is a network alone; give one number of --cycles, and no --calibration")
+        runtime = runtime_of(runtime_weights or [], None)["stage0"]
+        folding = Folding(budgets[0], factors_alone(reuse or []), runtime)
+        _compile_alone(zoo, out, _Alone(folding, input_, csim), base, json_)
+        return
+    if input_ is not None:
+        raise ArgumentError(f"--input: {zoo} is a zoo folder, whose networks take bytes of pictures; leave it out")
+    card = read_card(zoo)
+    stages = stages_in(zoo, card)
+    if base is not None:
+        budgets = [1] * len(base.foldings)
+    elif cycles is None and stages not in (0, len(budgets)):
+        raise ArgumentError(f"{zoo} holds {stages} stages: give --cycles, a number for each, such as {_CYCLES}")
+    check_files(zoo, card, len(budgets))
+    if stages > len(budgets):
+        warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since --cycles has {len(budgets)} numbers"])
+    warn(warnings(zoo, card))
+    before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
+    if before is not None:
+        check_same_networks(zoo, before.kernel)
+    from edgesight.hls.csim import build_library
+
+    if base is None:
+        foldings = foldings_of(budgets, factors, runtime_of(runtime_weights or [], len(budgets)))
+        package = compile_zoo(zoo, out, foldings)
+        warn(out_of_reach(package, foldings))
+    else:
+        package = base.put(out, partial(compile_zoo, zoo, foldings=base.foldings))
+    if before is not None:
+        package = calibrated_as(package, before)
+    if csim:
+        build_library(package)
+    show_package(package, json_)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Alone:
+    """What `compile` was told of a network alone."""
+
+    folding: Folding
+    input: str | None
+    csim: bool
+
+
+def _compile_alone(path: Path, out: Path, told: _Alone, base: Base | None, json_: bool) -> None:
+    """Compile the network in the QONNX file `path` by itself, with its logits in the record."""
+    from edgesight.hls.compile import Network, compile_alone, entry_of_type
+    from edgesight.hls.csim import build_library
+
+    entry = None if told.input is None else entry_of_type(told.input)
+    folding = told.folding if base is None else base.foldings[0]
+    name, network = out.resolve().name, Network("stage0", path, folding, entry)
+    if base is None:
+        package = compile_alone(name, network, out)
+        warn(out_of_reach(package, [folding]))
+    else:
+        package = base.put(out, partial(compile_alone, name, network))
+    not_stated = package.kernel.stages[0].not_stated
+    if not_stated is not None:
+        warn([f"the package has no csim: {not_stated}"])
+    elif told.csim:
+        build_library(package)
+    show_package(package, json_)
