@@ -93,7 +93,9 @@ def synthesised(
         for name, text in sources.items():
             (work / name).write_text(text)
         run_yosys(script, work)
-        cells = cells_of(cell_counts(work / _COUNTS))
+        counts = cell_counts(work / _COUNTS)
+        # An instance of a module is counted beside the cells in it.
+        cells = cells_of({cell: count for cell, count in counts.items() if not (by_modules and "$" in cell)})
         shutil.rmtree(work, ignore_errors=True)
         return asdict(cells)
 

@@ -40,6 +40,7 @@ from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import trees
 from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
+from edgesight.hls.rtl.unrolled import instantiate_unrolled, unrolled
 from edgesight.hls.rtl.windows import gathering_pixels, in_words
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
@@ -270,6 +271,14 @@ class _Module:
             case _:
                 raise TypeError(f"{type(operator).__name__} is not known here")
 
+    def _unrolled(self, unit: Unit, operator: Matrix, source: str, stream: str) -> None:
+        """A layer of additions, in a pipeline that is told when to move on."""
+        scale = None if unit.fused is None else self.network.operators[unit.fused]
+        assert scale is None or isinstance(scale, Scale)  # which is what a matrix is fused with
+        made = unrolled(f"{self.name}_{stream}_sums", operator, scale, self._coding.taken(unit.place))
+        self.files[f"{made.name}.sv"] = made.text
+        instantiate_unrolled(self.body, made, source, stream)
+
     def _matrix(self, unit: Unit, operator: Matrix, stream: str) -> None:
         taken, sums = self._coding.taken(unit.place), self._coding.given(unit.place)
         agree = unit.place in self._coding.agreeing
@@ -282,6 +291,9 @@ class _Module:
             source = self._windows(unit, operator, taken, f"{stream}_window")
         else:
             source = self._streams.whole(self._taken(unit.place), taken)
+        if unit.unrolled:
+            self._unrolled(unit, operator, source, stream)
+            return
         file = f"{self.name}_{stream}_weights.mem"
         self.files[file] = weight_words((weights + 1) // 2 if agree else weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
@@ -526,16 +538,13 @@ def _address_bits(words: int) -> int:
 
 
 def _window(window: Window, source: Stream) -> dict[str, object]:
-    top, left, bottom, right = window.pads
+    pads = zip(("Top", "Left", "Bottom", "Right"), window.pads, strict=True)
     return {
         "Channels": source.shape.channels,
         "Width": source.bits,
         "ImgH": source.shape.height,
         "ImgW": source.shape.width,
-        "PadTop": top,
-        "PadLeft": left,
-        "PadBottom": bottom,
-        "PadRight": right,
+        **{f"Pad{side}": pad for side, pad in pads},
         "KernelH": window.kernel[0],
         "KernelW": window.kernel[1],
         "StrideH": window.stride[0],

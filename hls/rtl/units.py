@@ -28,6 +28,9 @@ from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.windows import WindowMemory, replays, window_memory
 
 MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
+# Weights of a layer that is not folded, up to which it is made of additions: to find these takes seconds, and more for
+# more weights.
+_UNROLLED = 1 << 13
 _WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
 
 
@@ -53,6 +56,7 @@ class Unit:
     fused: int | None = None  # the place of the Scale that this matrix's own rounder computes
     memory: WindowMemory | None = None  # from which this matrix reads its windows
     replays: bool = False  # this matrix, on single pixels, reads their parts again and again
+    unrolled: bool = False  # this matrix is not folded, and its weights are no memory but additions
 
     @property
     def fold(self) -> Fold:
@@ -84,7 +88,10 @@ def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> 
             in_parts = beat is not None if operator.sources == (0,) else _in_parts(network, place)
             unit = _matrix(place, operator, coding.taken(place), folding, _fusable(network, place), in_parts)
             if place in coding.agreeing:
-                unit = replace(unit, weight_bits=1, accumulator_bits=coding.given(place).bits)
+                unit = replace(unit, weight_bits=1, accumulator_bits=coding.given(place).bits, unrolled=False)
+            users = [network.operators[user] for user in network.users_of(place)]
+            if operator.runtime or any(isinstance(user, Scale) and user.runtime for user in users):
+                unit = replace(unit, unrolled=False)  # additions are of weights that stay
             units[place] = unit
     fused = {unit.fused for unit in units.values()}
     # Nothing needs to be faster than the slowest matrix: so the matrices' factors alone say what hardware it is.
@@ -244,6 +251,7 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         reuse_built=fold.cycles,
         fused=scale,
         memory=memory,
+        unrolled=fold.cycles == 1 and operator.groups == 1 and operator.weights.size <= _UNROLLED,
         replays=memory is None and in_parts and beats == 1 and single and replays(operator, source, fold),
     )
 

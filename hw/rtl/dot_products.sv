@@ -48,7 +48,7 @@ module dot_products #(
            InWidth, WeightWidth);
   end
 
-  localparam bit Counted = InWidth * WeightWidth <= 4;
+  localparam bit Counted = InWidth > 0 && WeightWidth > 0 && InWidth * WeightWidth <= 4;
   localparam int unsigned Chunk = Counted ? 6 : 1;  // lanes of a leaf of the tree
   localparam int unsigned Leaves = (Simd + Chunk - 1) / Chunk;
   // An adder of four a level, a register behind each; then one for the pairs of bits.

@@ -13,7 +13,7 @@ from rich.console import Console
 
 pytest.importorskip("torch", reason="torch is not installed: extra `build`")
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, finn, interval, ours, weights, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, cnv, finn, interval, ours, weights, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.bench import bench_folding
 from edgesight.bench.folding.cache import found
@@ -193,6 +193,17 @@ def test_the_window_is_what_the_layer_has_beside_its_products() -> None:
     assert values["window", "FF"] == 500
     assert values["window", "BRAM36"] == 9
     assert values["whole layer", "DSP"] == 32
+
+
+def test_whole_networks_are_held_against_their_bars() -> None:
+    fits, large = Cells(29_500, 31_500, 200, 0), Cells(53_201, 0, 281, 0)
+    run, wrong = ours.Simulated(151_000, 32_768.0, ""), ours.Simulated(1, 1.0, "a wrong beat")
+    checks = cnv.checks_of(fits, run, large, wrong)
+    assert [(check.name.split(",")[0], check.unit) for check in checks if not check.met] == [
+        ("CNV: networks that answered wrongly", "networks"),
+        ("CNV-W2A2", "LUT"),
+        ("CNV-W2A2", "BRAM36"),
+    ]
 
 
 def test_da4ml_takes_dense_layers_alone() -> None:

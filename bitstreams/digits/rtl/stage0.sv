@@ -13,7 +13,7 @@ module stage0 (
   logic s_valid, s_ready;
   logic [7:0] s_data;
   logic u1_conv1__node_conv2d__valid, u1_conv1__node_conv2d__ready;
-  logic [63:0] u1_conv1__node_conv2d__data;
+  logic [31:0] u1_conv1__node_conv2d__data;
   logic u1_conv1__node_conv2d__window_valid, u1_conv1__node_conv2d__window_ready;
   logic [71:0] u1_conv1__node_conv2d__window_data;
   sliding_window #(.Channels(1), .Width(8), .ImgH(8), .ImgW(8), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u1_conv1__node_conv2d__window (
@@ -36,18 +36,25 @@ module stage0 (
     .weight_data_i(u1_conv1__node_conv2d__weight_data),
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
-  logic u1_conv1__node_conv2d__q_valid, u1_conv1__node_conv2d__q_ready;
-  logic [63:0] u1_conv1__node_conv2d__q_data;
-  stream_fifo #(.Width(64), .Depth(6)) u_u1_conv1__node_conv2d__q (
+  logic u1_conv1__node_conv2d__by16_valid, u1_conv1__node_conv2d__by16_ready;
+  logic [63:0] u1_conv1__node_conv2d__by16_data;
+  stream_gather #(.Width(32), .Parts(2)) u_u1_conv1__node_conv2d__by16 (
     .clk_i, .rst_ni,
     .s_valid_i(u1_conv1__node_conv2d__valid), .s_ready_o(u1_conv1__node_conv2d__ready), .s_data_i(u1_conv1__node_conv2d__data),
-    .m_valid_o(u1_conv1__node_conv2d__q_valid), .m_ready_i(u1_conv1__node_conv2d__q_ready), .m_data_o(u1_conv1__node_conv2d__q_data)
+    .m_valid_o(u1_conv1__node_conv2d__by16_valid), .m_ready_i(u1_conv1__node_conv2d__by16_ready), .m_data_o(u1_conv1__node_conv2d__by16_data)
+  );
+  logic u1_conv1__node_conv2d__by16_q_valid, u1_conv1__node_conv2d__by16_q_ready;
+  logic [63:0] u1_conv1__node_conv2d__by16_q_data;
+  stream_fifo #(.Width(64), .Depth(6)) u_u1_conv1__node_conv2d__by16_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u1_conv1__node_conv2d__by16_valid), .s_ready_o(u1_conv1__node_conv2d__by16_ready), .s_data_i(u1_conv1__node_conv2d__by16_data),
+    .m_valid_o(u1_conv1__node_conv2d__by16_q_valid), .m_ready_i(u1_conv1__node_conv2d__by16_q_ready), .m_data_o(u1_conv1__node_conv2d__by16_q_data)
   );
   logic u3_node_max_pool2d_valid, u3_node_max_pool2d_ready;
   logic [63:0] u3_node_max_pool2d_data;
   max_pool #(.Signed(0), .Channels(16), .Width(4), .ImgH(6), .ImgW(6), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(2), .KernelW(2), .StrideH(2), .StrideW(2), .DilationH(1), .DilationW(1)) u_u3_node_max_pool2d (
     .clk_i, .rst_ni,
-    .s_valid_i(u1_conv1__node_conv2d__q_valid), .s_ready_o(u1_conv1__node_conv2d__q_ready), .s_data_i(u1_conv1__node_conv2d__q_data),
+    .s_valid_i(u1_conv1__node_conv2d__by16_q_valid), .s_ready_o(u1_conv1__node_conv2d__by16_q_ready), .s_data_i(u1_conv1__node_conv2d__by16_q_data),
     .m_valid_o(u3_node_max_pool2d_valid), .m_ready_i(u3_node_max_pool2d_ready), .m_data_o(u3_node_max_pool2d_data)
   );
   logic u4_node_conv2d_1_valid, u4_node_conv2d_1_ready;
@@ -106,7 +113,7 @@ module stage0 (
     .m_valid_o(u6_conv3__node_conv2d_2__q_valid), .m_ready_i(u6_conv3__node_conv2d_2__q_ready), .m_data_o(u6_conv3__node_conv2d_2__q_data)
   );
   logic u8_logits__node_linear__valid, u8_logits__node_linear__ready;
-  logic [129:0] u8_logits__node_linear__data;
+  logic [12:0] u8_logits__node_linear__data;
   logic u8_logits__node_linear__weight_en;
   logic [6:0] u8_logits__node_linear__weight_addr;
   logic [95:0] u8_logits__node_linear__weight_data;
@@ -122,10 +129,17 @@ module stage0 (
     .weight_data_i(u8_logits__node_linear__weight_data),
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
+  logic u8_logits__node_linear__by10_valid, u8_logits__node_linear__by10_ready;
+  logic [129:0] u8_logits__node_linear__by10_data;
+  stream_gather #(.Width(13), .Parts(10)) u_u8_logits__node_linear__by10 (
+    .clk_i, .rst_ni,
+    .s_valid_i(u8_logits__node_linear__valid), .s_ready_o(u8_logits__node_linear__ready), .s_data_i(u8_logits__node_linear__data),
+    .m_valid_o(u8_logits__node_linear__by10_valid), .m_ready_i(u8_logits__node_linear__by10_ready), .m_data_o(u8_logits__node_linear__by10_data)
+  );
   assign s_valid = s_valid_i;
   assign s_ready_o = s_ready;
   assign s_data = s_data_i;
-  assign m_valid_o = u8_logits__node_linear__valid;
-  assign u8_logits__node_linear__ready = m_ready_i;
-  assign m_data_o = u8_logits__node_linear__data;
+  assign m_valid_o = u8_logits__node_linear__by10_valid;
+  assign u8_logits__node_linear__by10_ready = m_ready_i;
+  assign m_data_o = u8_logits__node_linear__by10_data;
 endmodule

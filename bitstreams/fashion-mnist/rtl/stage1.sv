@@ -13,7 +13,7 @@ module stage1 (
   logic s_valid, s_ready;
   logic [7:0] s_data;
   logic u1_conv1__node_conv2d__valid, u1_conv1__node_conv2d__ready;
-  logic [63:0] u1_conv1__node_conv2d__data;
+  logic [15:0] u1_conv1__node_conv2d__data;
   logic u1_conv1__node_conv2d__window_valid, u1_conv1__node_conv2d__window_ready;
   logic [71:0] u1_conv1__node_conv2d__window_data;
   sliding_window #(.Channels(1), .Width(8), .ImgH(28), .ImgW(28), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u1_conv1__node_conv2d__window (
@@ -36,18 +36,25 @@ module stage1 (
     .weight_data_i(u1_conv1__node_conv2d__weight_data),
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
-  logic u1_conv1__node_conv2d__q_valid, u1_conv1__node_conv2d__q_ready;
-  logic [63:0] u1_conv1__node_conv2d__q_data;
-  stream_fifo #(.Width(64), .Depth(26)) u_u1_conv1__node_conv2d__q (
+  logic u1_conv1__node_conv2d__by16_valid, u1_conv1__node_conv2d__by16_ready;
+  logic [63:0] u1_conv1__node_conv2d__by16_data;
+  stream_gather #(.Width(16), .Parts(4)) u_u1_conv1__node_conv2d__by16 (
     .clk_i, .rst_ni,
     .s_valid_i(u1_conv1__node_conv2d__valid), .s_ready_o(u1_conv1__node_conv2d__ready), .s_data_i(u1_conv1__node_conv2d__data),
-    .m_valid_o(u1_conv1__node_conv2d__q_valid), .m_ready_i(u1_conv1__node_conv2d__q_ready), .m_data_o(u1_conv1__node_conv2d__q_data)
+    .m_valid_o(u1_conv1__node_conv2d__by16_valid), .m_ready_i(u1_conv1__node_conv2d__by16_ready), .m_data_o(u1_conv1__node_conv2d__by16_data)
+  );
+  logic u1_conv1__node_conv2d__by16_q_valid, u1_conv1__node_conv2d__by16_q_ready;
+  logic [63:0] u1_conv1__node_conv2d__by16_q_data;
+  stream_fifo #(.Width(64), .Depth(26)) u_u1_conv1__node_conv2d__by16_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u1_conv1__node_conv2d__by16_valid), .s_ready_o(u1_conv1__node_conv2d__by16_ready), .s_data_i(u1_conv1__node_conv2d__by16_data),
+    .m_valid_o(u1_conv1__node_conv2d__by16_q_valid), .m_ready_i(u1_conv1__node_conv2d__by16_q_ready), .m_data_o(u1_conv1__node_conv2d__by16_q_data)
   );
   logic u3_node_max_pool2d_valid, u3_node_max_pool2d_ready;
   logic [63:0] u3_node_max_pool2d_data;
   max_pool #(.Signed(0), .Channels(16), .Width(4), .ImgH(26), .ImgW(26), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(2), .KernelW(2), .StrideH(2), .StrideW(2), .DilationH(1), .DilationW(1)) u_u3_node_max_pool2d (
     .clk_i, .rst_ni,
-    .s_valid_i(u1_conv1__node_conv2d__q_valid), .s_ready_o(u1_conv1__node_conv2d__q_ready), .s_data_i(u1_conv1__node_conv2d__q_data),
+    .s_valid_i(u1_conv1__node_conv2d__by16_q_valid), .s_ready_o(u1_conv1__node_conv2d__by16_q_ready), .s_data_i(u1_conv1__node_conv2d__by16_q_data),
     .m_valid_o(u3_node_max_pool2d_valid), .m_ready_i(u3_node_max_pool2d_ready), .m_data_o(u3_node_max_pool2d_data)
   );
   logic u3_node_max_pool2d_q_valid, u3_node_max_pool2d_q_ready;
@@ -58,7 +65,7 @@ module stage1 (
     .m_valid_o(u3_node_max_pool2d_q_valid), .m_ready_i(u3_node_max_pool2d_q_ready), .m_data_o(u3_node_max_pool2d_q_data)
   );
   logic u4_node_conv2d_1_valid, u4_node_conv2d_1_ready;
-  logic [127:0] u4_node_conv2d_1_data;
+  logic [7:0] u4_node_conv2d_1_data;
   logic u4_node_conv2d_1_window_valid, u4_node_conv2d_1_window_ready;
   logic [575:0] u4_node_conv2d_1_window_data;
   sliding_window #(.Channels(16), .Width(4), .ImgH(13), .ImgW(13), .PadTop(1), .PadLeft(1), .PadBottom(1), .PadRight(1), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u4_node_conv2d_1_window (
@@ -82,12 +89,19 @@ module stage1 (
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
   logic u6_conv3__node_conv2d_2__valid, u6_conv3__node_conv2d_2__ready;
-  logic [127:0] u6_conv3__node_conv2d_2__data;
-  logic u6_conv3__node_conv2d_2__window_valid, u6_conv3__node_conv2d_2__window_ready;
-  logic [127:0] u6_conv3__node_conv2d_2__window_data;
-  window_memory #(.Channels(32), .Width(4), .ImgH(13), .ImgW(13), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1), .Blocks(1), .SideBlocks(1), .Simd(32), .Turns(8), .Pixels(71)) u_u6_conv3__node_conv2d_2__window (
+  logic [15:0] u6_conv3__node_conv2d_2__data;
+  logic u4_node_conv2d_1_by32_valid, u4_node_conv2d_1_by32_ready;
+  logic [127:0] u4_node_conv2d_1_by32_data;
+  stream_gather #(.Width(8), .Parts(16)) u_u4_node_conv2d_1_by32 (
     .clk_i, .rst_ni,
     .s_valid_i(u4_node_conv2d_1_valid), .s_ready_o(u4_node_conv2d_1_ready), .s_data_i(u4_node_conv2d_1_data),
+    .m_valid_o(u4_node_conv2d_1_by32_valid), .m_ready_i(u4_node_conv2d_1_by32_ready), .m_data_o(u4_node_conv2d_1_by32_data)
+  );
+  logic u6_conv3__node_conv2d_2__window_valid, u6_conv3__node_conv2d_2__window_ready;
+  logic [127:0] u6_conv3__node_conv2d_2__window_data;
+  window_memory #(.Channels(32), .Width(4), .ImgH(13), .ImgW(13), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1), .Blocks(1), .SideBlocks(1), .Simd(32), .Turns(8), .Pixels(71), .Worded(1)) u_u6_conv3__node_conv2d_2__window (
+    .clk_i, .rst_ni,
+    .s_valid_i(u4_node_conv2d_1_by32_valid), .s_ready_o(u4_node_conv2d_1_by32_ready), .s_data_i(u4_node_conv2d_1_by32_data),
     .m_valid_o(u6_conv3__node_conv2d_2__window_valid), .m_ready_i(u6_conv3__node_conv2d_2__window_ready), .m_data_o(u6_conv3__node_conv2d_2__window_data)
   );
   logic u6_conv3__node_conv2d_2__weight_en;
@@ -105,18 +119,25 @@ module stage1 (
     .weight_data_i(u6_conv3__node_conv2d_2__weight_data),
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
-  logic u6_conv3__node_conv2d_2__q_valid, u6_conv3__node_conv2d_2__q_ready;
-  logic [127:0] u6_conv3__node_conv2d_2__q_data;
-  stream_fifo #(.Width(128), .Depth(11)) u_u6_conv3__node_conv2d_2__q (
+  logic u6_conv3__node_conv2d_2__by32_valid, u6_conv3__node_conv2d_2__by32_ready;
+  logic [127:0] u6_conv3__node_conv2d_2__by32_data;
+  stream_gather #(.Width(16), .Parts(8)) u_u6_conv3__node_conv2d_2__by32 (
     .clk_i, .rst_ni,
     .s_valid_i(u6_conv3__node_conv2d_2__valid), .s_ready_o(u6_conv3__node_conv2d_2__ready), .s_data_i(u6_conv3__node_conv2d_2__data),
-    .m_valid_o(u6_conv3__node_conv2d_2__q_valid), .m_ready_i(u6_conv3__node_conv2d_2__q_ready), .m_data_o(u6_conv3__node_conv2d_2__q_data)
+    .m_valid_o(u6_conv3__node_conv2d_2__by32_valid), .m_ready_i(u6_conv3__node_conv2d_2__by32_ready), .m_data_o(u6_conv3__node_conv2d_2__by32_data)
+  );
+  logic u6_conv3__node_conv2d_2__by32_q_valid, u6_conv3__node_conv2d_2__by32_q_ready;
+  logic [127:0] u6_conv3__node_conv2d_2__by32_q_data;
+  stream_fifo #(.Width(128), .Depth(11)) u_u6_conv3__node_conv2d_2__by32_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u6_conv3__node_conv2d_2__by32_valid), .s_ready_o(u6_conv3__node_conv2d_2__by32_ready), .s_data_i(u6_conv3__node_conv2d_2__by32_data),
+    .m_valid_o(u6_conv3__node_conv2d_2__by32_q_valid), .m_ready_i(u6_conv3__node_conv2d_2__by32_q_ready), .m_data_o(u6_conv3__node_conv2d_2__by32_q_data)
   );
   logic u8_node_max_pool2d_1_valid, u8_node_max_pool2d_1_ready;
   logic [127:0] u8_node_max_pool2d_1_data;
   max_pool #(.Signed(0), .Channels(32), .Width(4), .ImgH(11), .ImgW(11), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(2), .KernelW(2), .StrideH(2), .StrideW(2), .DilationH(1), .DilationW(1)) u_u8_node_max_pool2d_1 (
     .clk_i, .rst_ni,
-    .s_valid_i(u6_conv3__node_conv2d_2__q_valid), .s_ready_o(u6_conv3__node_conv2d_2__q_ready), .s_data_i(u6_conv3__node_conv2d_2__q_data),
+    .s_valid_i(u6_conv3__node_conv2d_2__by32_q_valid), .s_ready_o(u6_conv3__node_conv2d_2__by32_q_ready), .s_data_i(u6_conv3__node_conv2d_2__by32_q_data),
     .m_valid_o(u8_node_max_pool2d_1_valid), .m_ready_i(u8_node_max_pool2d_1_ready), .m_data_o(u8_node_max_pool2d_1_data)
   );
   logic u8_node_max_pool2d_1_q_valid, u8_node_max_pool2d_1_q_ready;
@@ -127,7 +148,7 @@ module stage1 (
     .m_valid_o(u8_node_max_pool2d_1_q_valid), .m_ready_i(u8_node_max_pool2d_1_q_ready), .m_data_o(u8_node_max_pool2d_1_q_data)
   );
   logic u9_conv4__node_conv2d_3__valid, u9_conv4__node_conv2d_3__ready;
-  logic [255:0] u9_conv4__node_conv2d_3__data;
+  logic [3:0] u9_conv4__node_conv2d_3__data;
   logic u9_conv4__node_conv2d_3__window_valid, u9_conv4__node_conv2d_3__window_ready;
   logic [1151:0] u9_conv4__node_conv2d_3__window_data;
   sliding_window #(.Channels(32), .Width(4), .ImgH(5), .ImgW(5), .PadTop(0), .PadLeft(0), .PadBottom(0), .PadRight(0), .KernelH(3), .KernelW(3), .StrideH(1), .StrideW(1), .DilationH(1), .DilationW(1)) u_u9_conv4__node_conv2d_3__window (
@@ -150,15 +171,22 @@ module stage1 (
     .weight_data_i(u9_conv4__node_conv2d_3__weight_data),
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
-  logic u9_conv4__node_conv2d_3__q_valid, u9_conv4__node_conv2d_3__q_ready;
-  logic [255:0] u9_conv4__node_conv2d_3__q_data;
-  stream_fifo #(.Width(256), .Depth(3)) u_u9_conv4__node_conv2d_3__q (
+  logic u9_conv4__node_conv2d_3__by64_valid, u9_conv4__node_conv2d_3__by64_ready;
+  logic [255:0] u9_conv4__node_conv2d_3__by64_data;
+  stream_gather #(.Width(4), .Parts(64)) u_u9_conv4__node_conv2d_3__by64 (
     .clk_i, .rst_ni,
     .s_valid_i(u9_conv4__node_conv2d_3__valid), .s_ready_o(u9_conv4__node_conv2d_3__ready), .s_data_i(u9_conv4__node_conv2d_3__data),
-    .m_valid_o(u9_conv4__node_conv2d_3__q_valid), .m_ready_i(u9_conv4__node_conv2d_3__q_ready), .m_data_o(u9_conv4__node_conv2d_3__q_data)
+    .m_valid_o(u9_conv4__node_conv2d_3__by64_valid), .m_ready_i(u9_conv4__node_conv2d_3__by64_ready), .m_data_o(u9_conv4__node_conv2d_3__by64_data)
+  );
+  logic u9_conv4__node_conv2d_3__by64_q_valid, u9_conv4__node_conv2d_3__by64_q_ready;
+  logic [255:0] u9_conv4__node_conv2d_3__by64_q_data;
+  stream_fifo #(.Width(256), .Depth(3)) u_u9_conv4__node_conv2d_3__by64_q (
+    .clk_i, .rst_ni,
+    .s_valid_i(u9_conv4__node_conv2d_3__by64_valid), .s_ready_o(u9_conv4__node_conv2d_3__by64_ready), .s_data_i(u9_conv4__node_conv2d_3__by64_data),
+    .m_valid_o(u9_conv4__node_conv2d_3__by64_q_valid), .m_ready_i(u9_conv4__node_conv2d_3__by64_q_ready), .m_data_o(u9_conv4__node_conv2d_3__by64_q_data)
   );
   logic u11_logits__node_linear__valid, u11_logits__node_linear__ready;
-  logic [149:0] u11_logits__node_linear__data;
+  logic [14:0] u11_logits__node_linear__data;
   logic u11_logits__node_linear__weight_en;
   logic [12:0] u11_logits__node_linear__weight_addr;
   logic [3:0] u11_logits__node_linear__weight_data;
@@ -167,17 +195,24 @@ module stage1 (
   );
   mvu #(.InLanes(64), .InWidth(4), .InSigned(0), .Beats(9), .Outputs(10), .Pe(1), .Simd(1), .WeightWidth(4), .Blocks(1), .Taps(1), .AccWidth(15), .BiasWidth(6), .Bias(60'hf06b863c002bb04), .OutWidth(15), .OutSigned(1), .Shift(0), .Round(0), .Saturate(1), .BiasShift(0)) u_u11_logits__node_linear_ (
     .clk_i, .rst_ni,
-    .s_valid_i(u9_conv4__node_conv2d_3__q_valid), .s_ready_o(u9_conv4__node_conv2d_3__q_ready), .s_data_i(u9_conv4__node_conv2d_3__q_data),
+    .s_valid_i(u9_conv4__node_conv2d_3__by64_q_valid), .s_ready_o(u9_conv4__node_conv2d_3__by64_q_ready), .s_data_i(u9_conv4__node_conv2d_3__by64_q_data),
     .m_valid_o(u11_logits__node_linear__valid), .m_ready_i(u11_logits__node_linear__ready), .m_data_o(u11_logits__node_linear__data),
     .weight_en_o(u11_logits__node_linear__weight_en),
     .weight_addr_o(u11_logits__node_linear__weight_addr),
     .weight_data_i(u11_logits__node_linear__weight_data),
     .bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)
   );
+  logic u11_logits__node_linear__by10_valid, u11_logits__node_linear__by10_ready;
+  logic [149:0] u11_logits__node_linear__by10_data;
+  stream_gather #(.Width(15), .Parts(10)) u_u11_logits__node_linear__by10 (
+    .clk_i, .rst_ni,
+    .s_valid_i(u11_logits__node_linear__valid), .s_ready_o(u11_logits__node_linear__ready), .s_data_i(u11_logits__node_linear__data),
+    .m_valid_o(u11_logits__node_linear__by10_valid), .m_ready_i(u11_logits__node_linear__by10_ready), .m_data_o(u11_logits__node_linear__by10_data)
+  );
   assign s_valid = s_valid_i;
   assign s_ready_o = s_ready;
   assign s_data = s_data_i;
-  assign m_valid_o = u11_logits__node_linear__valid;
-  assign u11_logits__node_linear__ready = m_ready_i;
-  assign m_data_o = u11_logits__node_linear__data;
+  assign m_valid_o = u11_logits__node_linear__by10_valid;
+  assign u11_logits__node_linear__by10_ready = m_ready_i;
+  assign m_data_o = u11_logits__node_linear__by10_data;
 endmodule
