@@ -7,7 +7,6 @@ import importlib.metadata
 import io
 import re
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
 from edgesight.hls.library import library_modules
 from edgesight.hls.network import CompileError, Format, names_of, refuse
-from edgesight.hls.rtl.image import weights_image
+from edgesight.hls.rtl.image import told_of, weights_image
 from edgesight.hls.rtl.network import EmittedNetwork, emit_network
 from edgesight.hls.rtl.streams import pixel_bits
 from edgesight.hls.rtl.units import Unit, signed_bits, slowest
@@ -65,7 +64,6 @@ from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_ch
 
 FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
-WEIGHTS = "weights.bin"  # the image of what is loaded at run time, in a package
 _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
 _ROUNDING = 1e-9  # share of the largest logit by which two sums in double precision may differ
@@ -212,24 +210,11 @@ class _Built:
 
     @property
     def runtime_weights(self) -> RuntimeWeights | None:
-        """The image of all that is loaded at run time, as the package says it; None where nothing is."""
-        if not self.loaded:
-            return None
-        image = weights_image(self.loaded)
-        layers = {
-            f"{stage.name}.{operator.name}": operator.declared
-            for stage, part in zip(self.stages, self.parts, strict=True)
-            for operator in part.hardware.operators
-            if isinstance(operator, Matrix) and operator.runtime and operator.declared is not None
-        }
-        whole = [
-            stage.name
-            for stage, part in zip(self.stages, self.parts, strict=True)
-            if part.folding.runtime is not None and part.folding.runtime.layers is None
-        ]
-        return RuntimeWeights(
-            file=WEIGHTS, words=len(image) // 4, crc32=zlib.crc32(image), layers=layers, whole=whole
-        )  # fmt: skip
+        """What the package says of all that is loaded at run time; None where nothing is."""
+        stages = [(stage.name, part.hardware) for stage, part in zip(self.stages, self.parts, strict=True)]
+        folded = zip(self.stages, self.parts, strict=True)
+        whole = [stage.name for stage, part in folded if part.folding.runtime and part.folding.runtime.layers is None]
+        return told_of(self.loaded, stages, whole)
 
 
 def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:

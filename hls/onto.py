@@ -48,12 +48,15 @@ class Base:
         with tempfile.TemporaryDirectory(prefix="edgesight-onto-") as scratch:
             made = compiling(Path(scratch) / out.resolve().name)
             if made.kernel.build_hash != self.package.kernel.build_hash:
-                raise CompileError(f"{self.package.path}: is other hardware: {self._difference(made)}")
+                raise CompileError(self._told(self._difference(made)))
             before = self.package.kernel
             boards = {name: self.package.read(name) for name in before.files if name.startswith(_BOARDS)}
             files = {name: made.read(name) for name in made.kernel.files}
             kernel = made.kernel.model_copy(update={"boards": before.boards})
             return write_package(out, kernel, {**files, **boards})
+
+    def _told(self, difference: str) -> str:
+        return f"{self.package.path}: is other hardware: {difference}"
 
     def _difference(self, made: Package) -> str:
         before = self.package.kernel

@@ -21,6 +21,7 @@ from edgesight.host.manifest_fields import Hex64, Strict, Unit, inside
 from edgesight.host.registers import MAX_STAGES as MAX_STAGES
 from edgesight.host.registers import THRESHOLD_NEVER as NEVER
 from edgesight.host.registers import THRESHOLD_SETS
+from edgesight.host.runtime_weights import RuntimeWeights as RuntimeWeights
 
 SCHEMA_VERSION: Final = 6
 MAX_FRAME_BYTES: Final = 1 << 22
@@ -349,17 +350,6 @@ class Novelty(Strict):
     file: Annotated[str, AfterValidator(inside)]  # in the package: the arrays of the detector
     level: Unit  # a picture whose p-value lies below it is none that the guarantee covers
     images: Annotated[int, Field(ge=1)]  # that p-values are told against
-
-
-class RuntimeWeights(Strict):
-    """Weights that the hardware takes at run time: the image that is loaded, and whose they are."""
-
-    file: Annotated[str, AfterValidator(inside)]  # in the package: words of 32 bits, the lowest byte first
-    words: Annotated[int, Field(ge=1)]  # register `weights_words` says it
-    crc32: Annotated[int, Field(ge=0, lt=1 << 32)]  # of the file, as ISO 3309 has it
-    # The layers, as `stage0.conv1`, and the least and the largest weight that each can hold.
-    layers: dict[str, tuple[int, int]]
-    whole: list[str]  # stages of which every layer is loaded that can be
 
 
 class Kernel(Strict):

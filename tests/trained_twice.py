@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgesight.hls.compile import DataSetFacts, Network, compile_package
+from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
 from edgesight.hls.folding import Folding, Runtime
 from edgesight.host.kernel import Calibration
 from edgesight.host.package import Package
@@ -54,6 +54,19 @@ def cascade(out: Path, seed: int, runtime: Runtime | None = ALL, known: Calibrat
     networks = [Network(f"stage{k}", path, Folding(300, {}, runtime)) for k, path in enumerate(paths)]
     package = compile_package("five", networks, FACTS, None, out)
     return package if known is None else package.replace(calibration=known.model_dump())
+
+
+def exits(out: Path, seed: int) -> Package:
+    """A package of one network with two exits, as training `seed` leaves it."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    writer = Writer((1, SIDE, SIDE), seed)
+    tensor = writer.relu(writer.conv(writer.pixels(), 1, 3, 3), scale=np.float32(0.21 + 0.1 * (seed % 2)))
+    outputs = []
+    for _ in range(2):
+        tensor = writer.relu(writer.conv(tensor, 3, 3, 3, pads=[1] * 4), scale=np.float32(0.37 + 0.2 * (seed % 3)))
+        outputs.append(writer.dense(writer.flatten(tensor), 3 * 36, CLASSES))
+    path = writer.save(out.parent / f"{seed}.onnx", *outputs)
+    return compile_exits("five", path, [Folding(cycles, {}, ALL) for cycles in (200, 800)], FACTS, None, out)
 
 
 def said(confidence: float) -> Calibration:

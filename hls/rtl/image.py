@@ -6,10 +6,15 @@ and its words, each in `steps` words of 32 bits, the uppermost first. In bytes, 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
+from edgesight.host.kernel import RuntimeWeights
+
+WEIGHTS = "weights.bin"  # in a package
 _DIGITS = 8  # hexadecimal, of a word of the image
 
 
@@ -23,3 +28,24 @@ def weights_image(memories: Sequence[str]) -> bytes:
         numbers = [int(digits[at : at + _DIGITS], 16) for at in range(0, len(digits), _DIGITS)]
         parts.append(np.array([(steps - 1) << 16 | number, len(words) - 1, *numbers], "<u4"))
     return b"".join(part.tobytes() for part in parts)
+
+
+def told_of(
+    memories: Sequence[str], stages: Sequence[tuple[str, IntegerNetwork]], whole: Sequence[str]
+) -> RuntimeWeights | None:
+    """What a package says of the image of `memories`; None where there are none.
+
+    `stages` are its stages' names and networks as they are built, `whole` those of which every layer is loaded.
+    """
+    if not memories:
+        return None
+    image = weights_image(memories)
+    layers = {
+        f"{stage}.{operator.name}": operator.declared
+        for stage, network in stages
+        for operator in network.operators
+        if isinstance(operator, Matrix) and operator.runtime and operator.declared is not None
+    }
+    return RuntimeWeights(
+        file=WEIGHTS, words=len(image) // 4, crc32=zlib.crc32(image), layers=layers, whole=list(whole)
+    )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The memories of thresholding.sv: a tree of thresholds for each channel, a file for each level of each lane."""
+"""The memories of thresholding.sv: a tree of thresholds for each channel, a file for each level of each lane.
+
+And what mvu.sv is told where bias and rounding come from memories.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgesight.hls.dataflow.operators import Stream, Threshold
+from edgesight.hls.dataflow.operators import Scale, Stream, Threshold
+from edgesight.hls.dataflow.runtime import shift_bits
 from edgesight.hls.network import Integers
 from edgesight.hls.rtl.units import signed_bits
 
@@ -65,3 +69,18 @@ def _loaded(operator: Threshold, source: Stream) -> Trees:
     full[:, :count] = np.where(falls[:, None], operator.thresholds[:, ::-1], operator.thresholds)
     first = np.full(channels, operator.output.low)
     return Trees(full, first, levels, signed_bits(source.low, source.high + 1), falls.astype(np.int64))
+
+
+def loaded_rounding(scale: Scale, sums: Stream) -> dict[str, object]:
+    """A matrix unit's parameters where its bias is loaded at run time, and unless it only adds it, its rounding."""
+    bits = signed_bits(sums.low, sums.high)
+    parameters: dict[str, object] = {
+        "AccWidth": bits + 1,
+        "BiasWidth": bits,
+        "Runtime": 1,
+        "OutWidth": scale.output.bits,
+        "OutSigned": int(scale.output.signed),
+        "Shift": 0,
+        "Saturate": int(scale.reach is not None),
+    }
+    return parameters if scale.reach is None else {**parameters, "ShiftBits": shift_bits(bits + 1)}

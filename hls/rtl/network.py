@@ -37,7 +37,7 @@ from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
 from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.joins import join_depths
-from edgesight.hls.rtl.memories import trees
+from edgesight.hls.rtl.memories import loaded_rounding, trees
 from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
 from edgesight.hls.rtl.unrolled import instantiate_unrolled, unrolled
@@ -327,7 +327,7 @@ class _Module:
             if scale.runtime:
                 bias = self._loaded_bias(unit, scale, sums, stream)
             parameters |= (
-                _loaded_rounding(scale, sums)
+                loaded_rounding(scale, sums)
                 if scale.runtime
                 else {
                     "AccWidth": signed_bits(sums.low + min(low, 0), sums.high + max(high, 0)),
@@ -507,21 +507,6 @@ class _Module:
         else:
             parameters = {"Sources": count, "Width": sum(sizes)}
             instantiate(self.body, "stream_concat", f"u_{stream}", parameters, joined, stream)
-
-
-def _loaded_rounding(scale: Scale, sums: Stream) -> dict[str, object]:
-    """A matrix unit's parameters where its bias is loaded at run time, and unless it only adds it, its rounding."""
-    bits = signed_bits(sums.low, sums.high)
-    parameters: dict[str, object] = {
-        "AccWidth": bits + 1,
-        "BiasWidth": bits,
-        "Runtime": 1,
-        "OutWidth": scale.output.bits,
-        "OutSigned": int(scale.output.signed),
-        "Shift": 0,
-        "Saturate": int(scale.reach is not None),
-    }
-    return parameters if scale.reach is None else {**parameters, "ShiftBits": shift_bits(bits + 1)}
 
 
 def _extended(value: str, signed: bool) -> str:

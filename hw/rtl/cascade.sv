@@ -1,3 +1,4 @@
+// Over 500 lines: most of them connect the parts, whose ports it names one by one.
 /// The confidence-scaled cascade around one to four networks: frames in, one result record a frame out.
 ///
 /// A frame (see frame_input.sv) is buffered whole, then fed to stage 0. If a stage's margin (largest minus second-largest

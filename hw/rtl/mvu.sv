@@ -377,17 +377,17 @@ module mvu #(
   end
 
   localparam int unsigned NarrowWidth = AccWidth > OutWidth + 1 ? AccWidth : OutWidth + 1;
-  localparam logic [OutWidth-1:0] Highest = OutSigned ? ~(OutWidth'(1) << (OutWidth - 1)) : '1;
-  localparam logic [OutWidth-1:0] Lowest = OutSigned ? OutWidth'(1) << (OutWidth - 1) : '0;
-
   function automatic logic [OutWidth-1:0] fit_narrow(logic signed [AccWidth-1:0] floor, logic carry);
     logic signed [NarrowWidth-1:0] wide;
     logic over;
+    logic [OutWidth-1:0] highest;
+    highest = '1;
+    if (OutSigned) highest[OutWidth-1] = 1'b0;
     wide = NarrowWidth'(floor);
     if (OutSigned) over = wide[NarrowWidth-1:OutWidth-1] != {(NarrowWidth - OutWidth + 1) {wide[NarrowWidth-1]}};
     else over = wide[NarrowWidth-1:OutWidth] != '0;
-    if (over) return wide[NarrowWidth-1] ? Lowest : Highest;
-    if (wide[OutWidth-1:0] == Highest) return Highest;
+    if (over) return wide[NarrowWidth-1] ? (OutSigned ? ~highest : '0) : highest;
+    if (wide[OutWidth-1:0] == highest) return highest;
     return wide[OutWidth-1:0] + OutWidth'(carry);
   endfunction
 

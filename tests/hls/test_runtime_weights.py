@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgesight.bench.coverage.random_networks import draw
+from edgesight.bench.coverage.simulate import inputs_of, traffic_of
 from edgesight.hls.compile import Network, compile_alone
 from edgesight.hls.dataflow.operators import Matrix, Scale, Threshold
 from edgesight.hls.dataflow.reference import Reference
@@ -20,6 +21,8 @@ from edgesight.hls.rtl.image import weights_image
 from edgesight.hls.rtl.network import emit_network
 from edgesight.host.board_build import BoardBuild
 from edgesight.host.package import Package
+from edgesight.sim.rtl.runner import missing_tools
+from edgesight.sim.streams import simulate
 from tests.hls.qonnx_writer import Writer
 from tests.trained_twice import ALL, SIDE, cascade, counting, shifting
 
@@ -163,3 +166,28 @@ def test_a_package_of_fixed_weights_is_no_base(tmp_path: Path) -> None:
     loaded = alone(tmp_path / "a.onnx", tmp_path / "b", Folding(300, {}, ALL))
     with pytest.raises(CompileError, match="holds a network alone"):
         Base.of(loaded.path, alone=False)
+
+
+# ---- In simulation ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason=f"missing tools: {missing_tools()}")
+def test_random_networks_whose_weights_are_loaded_answer_as_the_reference(tmp_path: Path) -> None:
+    sources: dict[str, str] = {}
+    traffic = []
+    for index in (2, 5, 8, 11, 16, 23, 30, 37):
+        drawn = draw(12, index, 2, 5)
+        network, _ = integer_network(drawn.model)
+        hardware = hardware_of(network, ALL)
+        emitted = emit_network(f"net{index}", hardware, drawn.folding)
+        assert emitted.loaded
+        sources |= emitted.project()
+        # As it is after a reset: bank 0 answers, and nothing is written.
+        port, inside = "  input  weights_pkg::bus_t weights_i,\n", "  weights_pkg::bus_t weights_q;\n"
+        tied = "  weights_pkg::bus_t weights_i;\n  assign weights_i = '0;\n"
+        text = sources[f"net{index}.sv"]
+        assert (text.count(port), text.count(inside)) == (1, 1)
+        sources[f"net{index}.sv"] = text.replace(port, "").replace(inside, tied + inside)
+        traffic.append(traffic_of(emitted, hardware, inputs_of(network, 3, [12, index])))
+    for passed in simulate(tmp_path / "build", sources, traffic, frames=3, seed=1, runs=3):
+        assert not passed.error, f"{passed.module}, run {passed.run}: {passed.error}"

@@ -27,10 +27,11 @@ from edgesight.host.registers import (
     WEIGHTS_STATUS_READY,
     WEIGHTS_STATUS_REFUSED,
 )
+from edgesight.host.selftest import selftest
 from edgesight.host.swap import SwapError
 from edgesight.sim.rtl.runner import missing_tools
 from edgesight.sim.verilate import build_library as build_verilated
-from tests.trained_twice import cascade, pictures, said
+from tests.trained_twice import cascade, exits, pictures, said
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(bool(missing_tools()), reason=f"missing tools: {missing_tools()}")
@@ -217,6 +218,16 @@ def test_what_does_not_fit_is_refused(fabric: VerilatedFabric, versions: list[Pa
         fabric.load(Package(versions[1].path, other), {})
 
 
+def test_a_network_with_exits_is_loaded_whole(tmp_path: Path) -> None:
+    first, second = (exits(tmp_path / name, seed) for name, seed in (("first", 1), ("second", 2)))
+    build_verilated(first)
+    with contextlib.closing(VerilatedFabric(first)) as fabric:
+        for package in (first, second, first):
+            fabric.load(package, {})
+            assert selftest(fabric, package).passed
+        assert not selftest(fabric, second).passed
+
+
 # ---- A running edge ----------------------------------------------------------------------------------------------
 
 
@@ -280,8 +291,8 @@ def test_an_edge_rolls_a_version_out_while_it_answers(tmp_path: Path) -> None:
 
 
 def _labels(package: Package, images: Images) -> list[int]:
-    """What the second stage says, which answers under the target that is asked for."""
-    return [int(label) for label in CsimFabric(package).logits(images)[1].argmax(axis=1)]
+    """What the first stage says, which answers under each target of `said`."""
+    return [int(label) for label in CsimFabric(package).logits(images)[0].argmax(axis=1)]
 
 
 def test_an_edge_of_fixed_weights_takes_no_others(tmp_path: Path) -> None:

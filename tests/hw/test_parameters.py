@@ -89,6 +89,8 @@ REFUSED = [
     ("dot_products", {"Agree": 1}, "InWidth and WeightWidth must be 1 where bits are to agree, but are 4 and 4"),
     ("dot_products", {"SideBlocks": 3}, "Simd must be at least 1, and SideBlocks divide Pe, but they are 2, 3 and 2"),
     ("mvu", {"BiasShift": 17}, "BiasShift must be 0 to AccWidth (16), but is 17"),
+    ("mvu", {"Runtime": 1, "BiasShift": 1}, "with Runtime, BiasShift must be 0, but is 1"),
+    ("mvu", {"Runtime": 1, "ShiftBits": 5}, "ShiftBits must be 0, or with Runtime and Saturate up to 4, but is 5"),
     ("mvu", {"Round": 3}, "Round must be 0, 1 or 2, but is 3"),
     ("weight_memory", {"Width": 0}, "Width must be at least 1, but is 0"),
     ("weight_memory", {"Depth": 0}, "Depth must be at least 1, but is 0"),
