@@ -30,37 +30,44 @@ module uart_tx #(
 
   logic [8:0] shift_q;  // what follows the bit on the line
   logic tx_q;
-  logic [3:0] left_q;  // bits that have not ended
-  logic [PhaseWidth-1:0] phase_q;
-  logic bit_ends;
+  logic [3:0] left_q, left_d;  // bits that have not ended
+  logic [PhaseWidth-1:0] phase_q, phase_d;
+  // Registers, so that no comparison of phases is on the way of what a byte's sender does.
+  logic bit_ends_q, ready_q, bit_ends_d;
 
-  assign bit_ends  = phase_q >= PhaseWidth'(Modulus - Step);
-  assign s_ready_o = left_q == '0 || (left_q == 4'd1 && bit_ends);
+  assign s_ready_o = ready_q;
   assign tx_o      = tx_q;
+
+  always_comb begin
+    phase_d = phase_q;
+    left_d  = left_q;
+    if (left_q != '0) phase_d = bit_ends_q ? phase_q - PhaseWidth'(Modulus - Step) : phase_q + PhaseWidth'(Step);
+    if (s_valid_i && ready_q) left_d = 4'(Bits);
+    else if (left_q != '0 && bit_ends_q) left_d = left_q - 4'd1;
+    bit_ends_d = phase_d >= PhaseWidth'(Modulus - Step);
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
-      left_q  <= '0;
-      tx_q    <= 1'b1;
-      phase_q <= '0;
+      left_q     <= '0;
+      tx_q       <= 1'b1;
+      phase_q    <= '0;
+      bit_ends_q <= 1'b0;
+      ready_q    <= 1'b1;
     end else begin
-      if (left_q != '0) begin
-        phase_q <= bit_ends ? phase_q - PhaseWidth'(Modulus - Step) : phase_q + PhaseWidth'(Step);
-      end
-      if (s_valid_i && s_ready_o) begin
-        left_q <= 4'(Bits);
-        tx_q   <= 1'b0;
-      end else if (left_q != '0 && bit_ends) begin
-        left_q <= left_q - 4'd1;
-        tx_q   <= shift_q[0];
-      end
+      left_q     <= left_d;
+      phase_q    <= phase_d;
+      bit_ends_q <= bit_ends_d;
+      ready_q    <= left_d == '0 || (left_d == 4'd1 && bit_ends_d);
+      if (s_valid_i && ready_q) tx_q <= 1'b0;
+      else if (left_q != '0 && bit_ends_q) tx_q <= shift_q[0];
     end
   end
 
   always_ff @(posedge clk_i) begin
     if (s_valid_i && s_ready_o) begin
       shift_q <= {1'b1, s_data_i};
-    end else if (bit_ends) begin
+    end else if (bit_ends_q) begin
       shift_q <= {1'b1, shift_q[8:1]};
     end
   end
