@@ -10,7 +10,8 @@ from edgesight.sim.rtl.runner import RTL, run_bench
 
 HERE = Path(__file__).parent
 DEFAULTS = {"Classes": 4, "LogitsInRecord": 0, "FromTrunk": 0}
-SOURCES = [RTL / "registers_pkg.sv", RTL / "cascade_pkg.sv", HERE / "stub_stage.sv", HERE / "kernel.sv"]
+PACKAGES = [RTL / f"{name}_pkg.sv" for name in ("registers", "cascade", "weights")]
+SOURCES = [*PACKAGES, HERE / "stub_stage.sv", HERE / "kernel.sv"]
 
 
 @pytest.mark.parametrize(
