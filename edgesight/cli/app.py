@@ -24,6 +24,7 @@ from edgesight.cli import (
     board,
     build,
     cluster,
+    compile,
     datacenter,
     ending,
     keys,
@@ -72,7 +73,7 @@ app.add_typer(board.group, name="board")
 app.add_typer(link.group, name="link")
 app.add_typer(edgesight.cli.plan.group, name="plan")
 app.command()(build.train)
-app.command("compile")(build.compile_)
+app.command("compile")(compile.compile_)
 app.command()(build.show)
 app.command()(build.verilate)
 app.command()(build.csim)

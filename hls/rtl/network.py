@@ -9,7 +9,9 @@ stays until it is taken.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from edgesight.hls.dataflow.operators import (
     Add,
@@ -28,22 +30,39 @@ from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
 from edgesight.hls.rtl.joins import join_depths
-from edgesight.hls.rtl.memories import trees
+from edgesight.hls.rtl.memories import Trees, trees
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
 from edgesight.hls.rtl.windows import gathering_pixels
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
+_MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2}  # mvu.sv's numbers
+_FEW_WORDS, _FEW_BITS = 128, 4096  # of a memory in look-up tables, as window_memory.sv counts
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
 _WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 
 
 @dataclass(frozen=True)
+class Part:
+    """An instance of a module of the library, made for the operator at `place`."""
+
+    place: int
+    module: str
+    instance: str
+    parameters: Mapping[str, object]
+
+    def __getitem__(self, parameter: str) -> int:
+        """A parameter that is a number."""
+        return int(str(self.parameters[parameter]))
+
+
+@dataclass(frozen=True)
 class EmittedNetwork:
-    """A network's module `name`, its files, and the units that it is made of."""
+    """A network's module `name`, its files, and the units and instances that it is made of."""
 
     name: str
     sources: dict[str, str]  # file name -> text: the module and its memories, without the library
     units: tuple[Unit, ...]
+    parts: tuple[Part, ...]
 
     def project(self) -> dict[str, str]:
         """All that the network alone consists of: its sources and what they need of the library."""
@@ -56,9 +75,19 @@ def emit_network(name: str, network: IntegerNetwork, folding: Folding) -> Emitte
     Raises CompileError naming the layer that the hardware cannot compute, or a reuse factor for one that is not there.
     """
     units = plan(network, folding)
-    module = _Module(name, network, units)
-    sources = {f"{name}.sv": module.text(), **module.files}
-    return EmittedNetwork(name, sources, tuple(units.values()))
+    module = _Module(name, network, units, slowest(network, list(units.values()))[0], join_depths(network))
+    sources = {f"{name}.sv": module.text(), **{file: words() for file, words in module.files.items()}}
+    return EmittedNetwork(name, sources, tuple(units.values()), tuple(module.parts))
+
+
+def parts_of(
+    network: IntegerNetwork, units: dict[int, Unit], interval: int, depths: dict[int, list[int]]
+) -> list[Part]:
+    """The instances that a network of `units` is made of, where it is to take `interval` cycles a frame.
+
+    `depths`: what `join_depths` gives, which no folding changes.
+    """
+    return _Module("network", network, units, interval, depths).parts
 
 
 def pixel_bits(stream: Stream) -> int:
@@ -67,14 +96,21 @@ def pixel_bits(stream: Stream) -> int:
 
 
 class _Module:
-    """The module's text as it grows: `body` are its lines, `files` its memories."""
+    """The module's text as it grows: `body` are its lines, `parts` its instances, `files` make its memories' texts."""
 
-    def __init__(self, name: str, network: IntegerNetwork, units: dict[int, Unit]) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: IntegerNetwork,
+        units: dict[int, Unit],
+        interval: int,
+        depths: dict[int, list[int]],
+    ) -> None:
         self.name, self.network, self.units = name, network, units
         self.body: list[str] = []
-        self.files: dict[str, str] = {}
-        self._depths = join_depths(network)
-        self._interval, _ = slowest(network, list(units.values()))
+        self.parts: list[Part] = []
+        self.files: dict[str, Callable[[], str]] = {}
+        self._interval, self._depths = interval, depths
         self._ways: dict[tuple[int, int], str] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
         entry = network.entry
@@ -131,10 +167,23 @@ class _Module:
     def _connect(self) -> None:
         self.body += ["  assign s_valid = s_valid_i;", "  assign s_ready_o = s_ready;", "  assign s_data = s_data_i;"]
 
-    def _fifo(self, source: str, name: str, of: Stream, depth: int) -> str:
+    def _instance(
+        self,
+        place: int,
+        module: str,
+        name: str,
+        parameters: dict[str, object],
+        source: str,
+        sink: str,
+        extra: list[str] | None = None,
+    ) -> None:
+        instantiate(self.body, module, f"u_{name}", parameters, source, sink, extra)
+        self.parts.append(Part(place, module, f"u_{name}", parameters))
+
+    def _fifo(self, place: int, source: str, name: str, of: Stream, depth: int) -> str:
         self._declare(name, of)
         parameters: dict[str, object] = {"Width": pixel_bits(of), "Depth": depth}
-        instantiate(self.body, "stream_fifo", f"u_{name}", parameters, source, name)
+        self._instance(place, "stream_fifo", name, parameters, source, name)
         return name
 
     def _spread(self, place: int, source: str, of: Stream) -> None:
@@ -153,14 +202,14 @@ class _Module:
                 self._ports[k] = source
             return
         if place:
-            source = self._fifo(source, f"{source}_q", of, _row(of.shape))
+            source = self._fifo(place, source, f"{source}_q", of, _row(of.shape))
         count = len(users) + len(outputs)
         fork, ways = f"{source}_fork", [f"{source}_way{k}" for k in range(count)]
         self.body += [
             f"  logic [{count - 1}:0] {fork}_valid, {fork}_ready;",
             f"  logic [{pixel_bits(of) - 1}:0] {fork}_data;",
         ]
-        instantiate(self.body, "stream_fork", f"u_{fork}", {"Width": pixel_bits(of), "Users": count}, source, fork)
+        self._instance(place, "stream_fork", fork, {"Width": pixel_bits(of), "Users": count}, source, fork)
         for k, way in enumerate(ways):
             self._declare(way, of)
             self.body += [
@@ -170,7 +219,8 @@ class _Module:
             ]
         for (at, which), way in zip(users, ways, strict=False):
             rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
-            self._ways[at, which] = self._fifo(way, f"{way}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
+            depth = self._depth(at, which, max(_SHALLOW, rest))
+            self._ways[at, which] = self._fifo(at, way, f"{way}_q", of, depth)
         for k, way in zip(outputs, ways[len(users) :], strict=True):
             self._ports[k] = way
 
@@ -178,13 +228,13 @@ class _Module:
         """A stream with one user, with the buffer between them that it wants."""
         makes, takes = self.network.operators[place], self.network.operators[user[0]]
         if isinstance(takes, Add | Concat):
-            return self._fifo(source, f"{source}_q", of, self._depth(*user, _SHALLOW))
+            return self._fifo(user[0], source, f"{source}_q", of, self._depth(*user, _SHALLOW))
         # A quantiser reads sums where they wait for it, and a window's memory has room for pixels to come; who works on
         # the entry's pixels is who paces them.
         reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
         if not place or reads_in_place or self._keeps(user[0]):
             return source
-        return self._fifo(source, f"{source}_q", of, self._ahead(user[0], of.shape))
+        return self._fifo(user[0], source, f"{source}_q", of, self._ahead(user[0], of.shape))
 
     def _ahead(self, place: int, source: Shape) -> int:
         """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
@@ -221,7 +271,7 @@ class _Module:
                 self._matrix(unit, operator, ways[0], stream)
             case MaxPool():
                 parameters = {"Signed": int(sources[0].signed), **_window(operator.window, sources[0])}
-                instantiate(self.body, "max_pool", f"u_{stream}", parameters, ways[0], stream)
+                self._instance(unit.place, "max_pool", stream, parameters, ways[0], stream)
             case Upsample():
                 parameters = {
                     "Width": pixel_bits(sources[0]),
@@ -229,9 +279,9 @@ class _Module:
                     "FactorH": operator.factor[0],
                     "FactorW": operator.factor[1],
                 }
-                instantiate(self.body, "upsample", f"u_{stream}", parameters, ways[0], stream)
+                self._instance(unit.place, "upsample", stream, parameters, ways[0], stream)
             case Add() | Concat():
-                self._join(operator, sources, ways, stream)
+                self._join(unit, operator, sources, ways, stream)
             case Threshold():
                 self._threshold(unit, operator, ways[0], stream)
             case Scale():
@@ -248,7 +298,7 @@ class _Module:
         if beats == 1 and not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
             source = self._windows(unit, operator, source, f"{stream}_window")
         file = f"{self.name}_{stream}_weights.mem"
-        self.files[file] = weight_words(weights, unit.fold, unit.weight_bits)
+        self.files[file] = partial(weight_words, weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
         parameters: dict[str, object] = {
             "InLanes": lanes * operator.groups,
@@ -262,6 +312,7 @@ class _Module:
             "Blocks": operator.groups,
             "Taps": taps,
             **({} if unit.memory is None else {"Sliced": 1}),
+            **({} if unit.products_in == "auto" else {"Multipliers": _MULTIPLIERS[unit.products_in]}),
         }
         if unit.fused is None:
             parameters |= {"AccWidth": sums.bits, "OutWidth": sums.bits, "OutSigned": int(sums.signed)}
@@ -287,9 +338,11 @@ class _Module:
             }
         parameters["BiasShift"] = 0
         weight = f"{stream}_weight"
-        self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits)
+        self._memory(
+            unit.place, weight, file, words, unit.pe * unit.simd * unit.weight_bits, unit.weights_in, rising=False
+        )
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-        instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra)
+        self._instance(unit.place, "mvu", stream, parameters, source, stream, extra)
 
     def _windows(self, unit: Unit, operator: Matrix, source: str, stream: str) -> str:
         """The windows of the stream `source` as stream `stream`, whole or by the steps of the unit."""
@@ -297,7 +350,7 @@ class _Module:
         parameters = _window(operator.window, taken)
         if memory is None:
             declare(self.body, stream, operator.window.kernel[0] * operator.window.kernel[1] * pixel_bits(taken))
-            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, source, stream)
+            self._instance(unit.place, "sliding_window", stream, parameters, source, stream)
             return stream
         declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
         parameters |= {
@@ -307,19 +360,22 @@ class _Module:
             "Turns": memory.turns,
             "Pixels": memory.pixels,
         }
-        instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
+        self._instance(unit.place, "window_memory", stream, parameters, source, stream)
         return stream
 
-    def _memory(self, name: str, file: str, words: int, bits: int) -> None:
+    def _memory(self, place: int, name: str, file: str, words: int, bits: int, style: str, *, rising: bool) -> None:
         """A memory with its signals `name`_en, _addr and _data."""
+        wanted = "" if style == "auto" else f', .Style("{style}")'
         self.body += [
             f"  logic {name}_en;",
             f"  logic [{_address_bits(words) - 1}:0] {name}_addr;",
             f"  logic [{bits - 1}:0] {name}_data;",
-            f'  weight_memory #(.Width({bits}), .Depth({words}), .File("{file}")) u_{name} (',
+            f'  weight_memory #(.Width({bits}), .Depth({words}), .File("{file}"){wanted}) u_{name} (',
             f"    .clk_i, .en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
             "  );",
         ]
+        parameters = {"Width": bits, "Depth": words, "Style": style, "Sorted": int(rising)}
+        self.parts.append(Part(place, "weight_memory", f"u_{name}", parameters))
 
     def _threshold(self, unit: Unit, operator: Threshold, source: str, stream: str) -> None:
         taken, out = self.network.sources_of(operator)[0].output, operator.output
@@ -338,8 +394,9 @@ class _Module:
             for p in range(unit.pe):
                 lane, memory = level * unit.pe + p, f"{stream}_level{level}_{p}"
                 file = f"{self.name}_{memory}.mem"
-                self.files[file] = memory_file(tree.words(level, p, unit.pe), tree.bits)
-                self._memory(memory, file, words, tree.bits)
+                self.files[file] = partial(_level, tree, level, p, unit.pe)
+                style = unit.weights_in if unit.weights_in == "auto" else style_of(words, tree.bits)
+                self._memory(unit.place, memory, file, words, tree.bits, style, rising=True)
                 self.body += [
                     f"  assign {memory}_en = {ports}_en[{level}];",
                     f"  assign {memory}_addr = {ports}_addr[{lane * address}+:{_address_bits(words)}];",
@@ -357,7 +414,7 @@ class _Module:
             "Step": packed(operator.step, out.bits),
         }
         extra = [f".threshold_{port}({ports}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-        instantiate(self.body, "thresholding", f"u_{stream}", parameters, source, stream, extra)
+        self._instance(unit.place, "thresholding", stream, parameters, source, stream, extra)
 
     def _scale(self, unit: Unit, operator: Scale, source: str, stream: str) -> None:
         taken, out = self.network.sources_of(operator)[0].output, operator.output
@@ -378,9 +435,9 @@ class _Module:
             "Low": f"64'sh{out.low & (1 << 64) - 1:x}",
             "High": f"64'sh{out.high & (1 << 64) - 1:x}",
         }
-        instantiate(self.body, "rescale", f"u_{stream}", parameters, source, stream)
+        self._instance(unit.place, "rescale", stream, parameters, source, stream)
 
-    def _join(self, operator: Operator, sources: list[Stream], ways: list[str], stream: str) -> None:
+    def _join(self, unit: Unit, operator: Operator, sources: list[Stream], ways: list[str], stream: str) -> None:
         out, count = operator.output, len(ways)
         sizes = [source.shape.channels * out.bits for source in sources]
         joined = f"{stream}_joined"
@@ -401,10 +458,19 @@ class _Module:
             ]
         if isinstance(operator, Add):
             parameters: dict[str, object] = {"Sources": count, "Values": out.shape.channels, "Width": out.bits}
-            instantiate(self.body, "stream_add", f"u_{stream}", parameters, joined, stream)
+            self._instance(unit.place, "stream_add", stream, parameters, joined, stream)
         else:
             parameters = {"Sources": count, "Width": sum(sizes)}
-            instantiate(self.body, "stream_concat", f"u_{stream}", parameters, joined, stream)
+            self._instance(unit.place, "stream_concat", stream, parameters, joined, stream)
+
+
+def style_of(words: int, bits: int) -> str:
+    """Where a memory of thresholds lies: few words, or few bits of them, are cheaper in look-up tables."""
+    return "block" if words > _FEW_WORDS and words * bits > _FEW_BITS else "distributed"
+
+
+def _level(tree: Trees, level: int, channel: int, pe: int) -> str:
+    return memory_file(tree.words(level, channel, pe), tree.bits)
 
 
 def _extended(value: str, signed: bool) -> str:

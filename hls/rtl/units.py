@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,16 @@ from edgesight.hls.dataflow.operators import (
     Window,
     sum_bounds,
 )
-from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
+from edgesight.hls.folding import (
+    Fold,
+    Folding,
+    ProductsIn,
+    WeightsIn,
+    choose_fold,
+    folds_of,
+    largest_reuse,
+    smallest_pe,
+)
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
 from edgesight.hls.rtl.windows import WindowMemory, window_memory
 
@@ -51,6 +60,8 @@ class Unit:
     reuse_built: int = 1
     fused: int | None = None  # the place of the Scale that this matrix's own rounder computes
     memory: WindowMemory | None = None  # from which this matrix reads its windows
+    weights_in: WeightsIn = "auto"
+    products_in: ProductsIn = "auto"
 
     @property
     def fold(self) -> Fold:
@@ -69,7 +80,7 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
     Raises CompileError naming what the hardware cannot compute, and reuse factors for layers that are not there.
     """
     named = [operator.name for operator in network.operators if isinstance(operator, Matrix)]
-    unknown = sorted(set(folding.reuse) - set(named))
+    unknown = sorted({*folding.reuse, *folding.choices} - set(named))
     if unknown:
         raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; name one of {', '.join(named)}")
     refuse(_impossible(network))
@@ -81,12 +92,15 @@ def plan(network: IntegerNetwork, folding: Folding) -> dict[int, Unit]:
     fused = {unit.fused for unit in units.values()}
     # Nothing needs to be faster than the slowest matrix: so the matrices' factors alone say what hardware it is.
     slowest_of_all = max((unit.cycles for unit in units.values()), default=folding.cycles)
+    if folding.choices:
+        slowest_of_all = folding.cycles
     for place, operator in enumerate(network.operators):
         if isinstance(operator, Entry | Matrix) or place in fused:
             continue
         before = units.get(operator.sources[0])
         budget = before.cycles if before is not None and before.multipliers else slowest_of_all
-        units[place] = _other(place, operator, network.sources_of(operator)[0].output, budget)
+        unit = _other(place, operator, network.sources_of(operator)[0].output, budget)
+        units[place] = replace(unit, weights_in="distributed") if folding.choices else unit
     return dict(sorted(units.items()))
 
 
@@ -188,10 +202,16 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     outputs, beats, lanes = weights.shape
     dense = is_dense(operator, source.shape)
     positions = operator.output.shape.pixels
-    reuse = folding.reuse.get(operator.name) or largest_reuse(
-        folding.cycles, positions, outputs, lanes, beats, operator.groups
-    )
-    fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
+    choice = folding.choices.get(operator.name)
+    if choice is None:
+        reuse = folding.reuse.get(operator.name) or largest_reuse(
+            folding.cycles, positions, outputs, lanes, beats, operator.groups
+        )
+        fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
+    else:
+        folds = folds_of(outputs, lanes, beats, operator.groups)
+        fold = next(fold for fold in folds if (fold.pe, fold.simd) == (choice.pe, choice.simd))
+        reuse = folding.reuse.get(operator.name) or fold.cycles
     memory, cycles = None, max(positions * fold.cycles, source.shape.pixels)
     if not dense and not is_pointwise(operator.window):
         walked = max(cycles, grid(operator.window, source.shape))
@@ -212,6 +232,8 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         reuse_built=fold.cycles,
         fused=scale,
         memory=memory,
+        weights_in="auto" if choice is None else choice.weights_in,
+        products_in="auto" if choice is None else choice.products_in,
     )
 
 

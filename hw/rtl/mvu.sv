@@ -58,6 +58,8 @@ module mvu #(
   parameter int unsigned Taps = 1,
   // Whether the lanes come step by step, as often as they are used, so that none of them is looked up in a beat of all.
   parameter bit Sliced = 1'b0,
+  // What computes the products: 0 what the synthesis chooses, 1 look-up tables, 2 the part's multipliers.
+  parameter int unsigned Multipliers = 0,
   // How many blocks are computed side by side.
   localparam int unsigned SideBlocks = Pe > Outputs / Blocks ? Pe / (Outputs / Blocks) : 1,
   localparam int unsigned BeatLanes = Sliced ? SideBlocks * Simd : InLanes,
@@ -104,6 +106,9 @@ module mvu #(
   end
   if (BiasShift > AccWidth) begin : g_check_bias
     $error("mvu: BiasShift must be 0 to AccWidth (%0d), but is %0d", AccWidth, BiasShift);
+  end
+  if (Multipliers > 2) begin : g_check_multipliers
+    $error("mvu: Multipliers must be 0, 1 or 2, but is %0d", Multipliers);
   end
   if (Round > 2) begin : g_check_round
     $error("mvu: Round must be 0, 1 or 2, but is %0d", Round);
@@ -287,8 +292,18 @@ module mvu #(
   localparam int unsigned FactorWidth = InWidth + WeightWidth > 32 ? InWidth + WeightWidth : 32;
   function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
     logic signed [FactorWidth-1:0] factor;
+    logic signed [SumWidth-1:0] shifted;
     if (InSigned) factor = FactorWidth'(signed'(value));
     else factor = FactorWidth'(value);
+    if (Multipliers == 1) begin
+      // Sums of the weight's bits: no synthesis takes them for a multiplier.
+      product = '0;
+      for (int unsigned k = 0; k < WeightWidth; k++) begin
+        shifted = weight[k] ? SumWidth'(factor <<< k) : '0;
+        product = k + 1 < WeightWidth ? product + shifted : product - shifted;
+      end
+      return product;
+    end
     return SumWidth'(factor * FactorWidth'(signed'(weight)));
   endfunction
 
@@ -348,6 +363,15 @@ module mvu #(
         logic signed [SumWidth-1:0] value_q;
         if (i >= count(level)) begin : g_zero
           assign value_q = '0;
+        end else if (level == 0 && Multipliers == 2) begin : g_multiplier
+          (* use_dsp = "yes" *)
+          logic signed [SumWidth-1:0] product_q;
+          always_ff @(posedge clk_i) begin
+            if (advance && valid_q[2]) begin
+              product_q <= product(input_q[(Side*Simd+i)*InWidth+:InWidth], weight_q[(p*Simd+i)*WeightWidth+:WeightWidth]);
+            end
+          end
+          assign value_q = product_q;
         end else if (level == 0) begin : g_product
           always_ff @(posedge clk_i) begin
             if (advance && valid_q[2]) begin

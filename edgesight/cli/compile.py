@@ -1,0 +1,162 @@
+"""`edgesight compile`: from networks to a kernel package, folded by cycles or for a board."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgesight.cli.aims import AimAsked, Asked, aim_of, solved
+from edgesight.cli.ending import ArgumentError
+from edgesight.cli.options import Json, budgets_of, factors_alone, factors_of, warn
+from edgesight.cli.show import show_package
+from edgesight.hls.zoo import (
+    Earlier,
+    calibrated_as,
+    check_same_networks,
+    compile_zoo,
+    foldings_of,
+    networks_in,
+    out_of_reach,
+)
+
+_CYCLES = "1500,10000"  # of a cascade of two stages
+
+
+def compile_(  # noqa: PLR0913 - a command's options are its surface
+    zoo: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ZOO|NETWORK.onnx",
+            help="Folder with card.json and stage0.onnx, stage1.onnx, ..., or exits.onnx; or the QONNX file of a "
+            "network alone.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Kernel package to write.")],
+    cycles: Annotated[
+        str | None,
+        typer.Option(
+            help="Cycles that each layer of a stage may take for an image: one to four numbers with commas; default "
+            "1500,10000, of a network alone 10000."
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(help="Fold for this board instead of by --cycles: with --fps, or as fast as fits."),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Images a second on --board, with the least that it is short of.")
+    ] = None,
+    max_luts: Annotated[
+        int | None, typer.Option("--max-luts", min=1, help="Look-up tables of --board that the kernel may take.")
+    ] = None,
+    exit_rates: Annotated[
+        str | None,
+        typer.Option(
+            "--exit-rates",
+            help="With --board: the share of the images that reaches each stage, such as 1,0.3. A burst of images that "
+            "all go on is answered at the last stage's own rate. Default: all reach every stage.",
+        ),
+    ] = None,
+    reuse: Annotated[
+        list[str] | None,
+        typer.Option(help="hls4ml ReuseFactor of a layer: STAGE.LAYER=N, of a network alone LAYER=N; may be repeated."),
+    ] = None,
+    input_: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="TYPE",
+            help="Type of a network alone's input, which its own quantiser need not say then, in hls4ml's words: "
+            "fixed<W,I>, ufixed<W,I>, int<W> or uint<W>, of at most 16 bits.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Take over the calibration of this package, of the same networks.")
+    ] = None,
+    csim: Annotated[bool, typer.Option("--csim/--no-csim", help="Build hls4ml's C++ library as well.")] = True,
+    json_: Json = False,
+) -> None:
+    """Compile one to four QONNX networks to a kernel package: RTL, csim, known answers. Needs no vendor tool.
+
+    A zoo folder becomes a cascade. A file becomes a kernel of that network alone, whose records carry its logits; it
+    needs no card and no classes.
+    """
+    from edgesight.hls.zoo import check_files, read_card, stages_in, warnings
+    from edgesight.host.package import PACKAGE
+
+    # What is wrong is said before hls4ml is loaded, let alone the work begun.
+    alone = zoo.suffix == ".onnx"
+    aim = aim_of(Asked(board, fps, max_luts, exit_rates), cycles)
+    budgets = budgets_of(cycles or ("10000" if alone else _CYCLES))
+    PACKAGE.check_folder(out)
+    if alone:
+        if len(budgets) != 1 or calibration is not None:
+            raise ArgumentError(f"{zoo} is a network alone; give one number of --cycles, and no --calibration")
+        _compile_alone(zoo, out, _Alone(budgets[0], aim, factors_alone(reuse or []), input_, csim), json_)
+        return
+    if input_ is not None:
+        raise ArgumentError(f"--input: {zoo} is a zoo folder, whose networks take bytes of pictures; leave it out")
+    card = read_card(zoo)
+    stages = stages_in(zoo, card)
+    if aim is not None:
+        aim = aim.of_stages(zoo, stages)
+        budgets = [1] * len(aim.exit_rates)
+    factors = factors_of(reuse or [], len(budgets))
+    if aim is None and cycles is None and stages not in (0, len(budgets)):
+        raise ArgumentError(f"{zoo} holds {stages} stages: give --cycles, a number for each, such as {_CYCLES}")
+    check_files(zoo, card, len(budgets))
+    if stages > len(budgets):
+        given = "--cycles" if aim is None else "--exit-rates"
+        warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since {given} has {len(budgets)} numbers"])
+    warn(warnings(zoo, card))
+    before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
+    if before is not None:
+        check_same_networks(zoo, before.kernel)
+    from edgesight.hls.csim import build_library
+
+    if aim is None:
+        foldings = foldings_of(budgets, factors)
+    else:
+        foldings = solved(networks_in(zoo, len(budgets)), aim, list(factors.values()), told=not json_)
+    package = compile_zoo(zoo, out, foldings)
+    warn(out_of_reach(package, foldings))
+    if before is not None:
+        package = calibrated_as(package, before)
+    if csim:
+        build_library(package)
+    show_package(package, json_)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Alone:
+    """What `compile` was told of a network alone."""
+
+    cycles: int
+    aim: AimAsked | None
+    reuse: Mapping[str, int]
+    input: str | None
+    csim: bool
+
+
+def _compile_alone(path: Path, out: Path, told: _Alone, json_: bool) -> None:
+    """Compile the network in the QONNX file `path` by itself, with its logits in the record."""
+    from edgesight.hls.compile import Folding, Network, compile_alone, entry_of_type
+    from edgesight.hls.csim import build_library
+
+    entry = None if told.input is None else entry_of_type(told.input)
+    if told.aim is None:
+        folding = Folding(told.cycles, told.reuse)
+    else:
+        [folding] = solved([path], told.aim.of_stages(path, 1), [told.reuse], entry, told=not json_)
+    package = compile_alone(out.resolve().name, Network("stage0", path, folding, entry), out)
+    warn(out_of_reach(package, [folding]))
+    not_stated = package.kernel.stages[0].not_stated
+    if not_stated is not None:
+        warn([f"the package has no csim: {not_stated}"])
+    elif told.csim:
+        build_library(package)
+    show_package(package, json_)
