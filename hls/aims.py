@@ -11,9 +11,10 @@ from pathlib import Path
 
 from edgesight.hls.boards import Board
 from edgesight.hls.budget import OutOfReach, Room, Solved, Stage, fastest, meet
-from edgesight.hls.compile import EntryFormat, by_name, read_stages
+from edgesight.hls.compile import by_name, read_stages
 from edgesight.hls.cost.kernel import around
 from edgesight.hls.cost.model import cost_model
+from edgesight.hls.graph.integer_network import Format as EntryFormat
 from edgesight.hls.network import CompileError
 
 _MHZ = 1e6

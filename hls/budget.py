@@ -207,6 +207,8 @@ def _program(layers: Sequence[_Layer], fixed: Cells, room: Room) -> list[_Candid
         bounds=Bounds(np.zeros(count + 1), np.append(np.ones(count), np.inf)),
         options={"mip_rel_gap": _GAP},
     )
+    if result.x is None:  # there is always a solution: the fullest share has no bound
+        raise CompileError(f"the solver ended without a folding ({result.message}): report the network")
     chosen = [candidates[at] for at in np.flatnonzero(result.x[:count] > _HALF)]
     total = sum((each.cells for each in chosen), fixed)
     shares = _shares(total, room)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, interval, window
+from edgesight.bench.folding import beside_da4ml, beside_finn, cascade, cost, interval, set_folding, window
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.kept import ROOT, Found, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
@@ -56,6 +56,19 @@ SECTIONS = {
         interval.__file__,
     ),
     "window": Section("what the window of a wide layer takes", window.section, window.lacks, window.__file__),
+    "cost": Section("the cost model against Yosys", cost.section, cost.lacks, cost.__file__),
+    "set_folding": Section(
+        "the solver's foldings beside those of FINN's own rule",
+        set_folding.section,
+        set_folding.lacks,
+        set_folding.__file__,
+    ),
+    "cascade": Section(
+        "a cascade folded by its exit rates beside its last stage alone",
+        cascade.section,
+        cascade.lacks,
+        cascade.__file__,
+    ),
     "da4ml": Section(
         "unrolled and folded networks beside da4ml's",
         beside_da4ml.section,

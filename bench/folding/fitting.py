@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
@@ -96,7 +97,7 @@ def _prices(rows: Sequence[tuple[dict[tuple[str, str], float], Cells]], resource
 
 def written(model: CostModel, path: Path) -> None:
     """Keep a model in a file."""
-    body = {"made_by": "python -m edgesight.bench.folding.fitting", "products": model.products}
+    body: dict[str, Any] = {"made_by": "python -m edgesight.bench.folding.fitting", "products": model.products}
     body |= {"largest": model.largest, "prices": model.prices}
     write_atomically(path, (json.dumps(body, indent=1) + "\n").encode())
 

@@ -1,8 +1,9 @@
 """Section `set_folding`: the solver's foldings beside those of FINN's own rule, by look-up tables at equal interval.
 
-FINN's rule is SetFolding of `finn-plus` 1.6.1 (`transformation/fpgadataflow/set_folding.py`), restated here: every layer
-by itself gets the smallest SIMD, among divisors of its inputs, that keeps within the target, as long as a weight word is
-at most 36 bits wide, then the smallest PE, among divisors of its outputs, that does; a depthwise layer gets PE first.
+FINN's rule is SetFolding of `finn-plus` 1.6.1 (`transformation/fpgadataflow/set_folding.py`), restated here: every
+layer by itself gets the smallest SIMD, among divisors of its inputs, that keeps within the target, as long as a weight
+word is at most 36 bits wide, then the smallest PE, among divisors of its outputs, that does; a depthwise layer gets PE
+first.
 Where a layer misses the target, all are folded again for what it reached. Both foldings are built of this compiler's
 hardware, with weights in block memories and products in look-up tables.
 """

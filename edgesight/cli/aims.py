@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from edgesight.cli.ending import ArgumentError
 from edgesight.host.registers import MAX_STAGES
-import itertools
 
 if TYPE_CHECKING:
-    from edgesight.hls.compile import EntryFormat, Folding
+    from edgesight.hls.compile import Folding
+    from edgesight.hls.graph.integer_network import Format as EntryFormat
 
 SERIES = "vivado"  # the flow of the boards whose parts there is a cost model of
 

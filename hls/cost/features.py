@@ -6,11 +6,11 @@ fit. Bits are counted where a look-up table or a flip-flop stands for each.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 
 from edgesight.hls.rtl.network import Part
-import itertools
 
 Features = dict[str, float]
 HALF_BLOCKS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # words and bits of a RAMB18

@@ -1,0 +1,92 @@
+"""Section `cost`: the cost model against Yosys, on layers that it was not fitted to.
+
+Each drawn network, of a layer or two with what stands between, is one module for Yosys, without hierarchy.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from edgesight.bench.folding.asked import Asked
+from edgesight.bench.folding.drawn import drawn
+from edgesight.bench.folding.fitting import batches
+from edgesight.bench.folding.parts import taken_whole
+from edgesight.bench.kept import Found
+from edgesight.bench.report import Check, PlainTable
+from edgesight.hls.cost.cells import Cells
+from edgesight.hls.cost.model import cost_model
+from edgesight.sim.workers import progress
+
+SEED, NETWORKS = 2, 44  # none of which the model was fitted to
+MEDIAN, WORST = 0.10, 0.25  # of the relative error
+_RESOURCES: Mapping[str, str] = {"LUT": "luts", "FF": "flip_flops", "BRAM": "half_blocks", "DSP": "dsps"}
+_BARRED = ("LUT", "FF", "BRAM")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A network with what it takes and what was predicted."""
+
+    name: str
+    modules: tuple[str, ...]
+    taken: Cells
+    predicted: Cells
+
+    def error(self, resource: str) -> float | None:
+        """The relative error; None where there is nothing to predict and nothing was."""
+        taken, predicted = (getattr(cells, _RESOURCES[resource]) for cells in (self.taken, self.predicted))
+        return None if taken == predicted == 0 else (predicted - taken) / max(taken, 1)
+
+
+def lacks(_: Asked) -> str | None:
+    """What is missing: nothing but Yosys, which says so itself."""
+    return None
+
+
+def section(_: Asked, folder: Path, console: Console) -> Found:
+    """Synthesise the networks and predict what they take; raises BoardError."""
+    found = []
+    with progress() as bar:
+        task = bar.add_task("networks", total=NETWORKS)
+        for numbers in batches(NETWORKS):
+            networks = [drawn(SEED, number).emitted() for number in numbers]
+            for network, taken in zip(networks, taken_whole(networks, folder.resolve()), strict=True):
+                modules = tuple(sorted({part.module for part in network.parts}))
+                found.append(Predicted(network.name, modules, taken, cost_model().parts(network.parts)))
+            bar.advance(task, len(numbers))
+    console.print(_table(found))
+    body: dict[str, Any] = {
+        "seed": SEED,
+        "networks": [asdict(each) | {"errors": {of: each.error(of) for of in _RESOURCES}} for each in found],
+    }
+    return Found(body, tuple(checks_of(found)))
+
+
+def checks_of(found: Sequence[Predicted]) -> list[Check]:
+    """Median and worst error of each resource, over the networks that have any of it."""
+    checks = []
+    for resource in _BARRED:
+        errors = {each.name: abs(error) for each in found if (error := each.error(resource)) is not None}
+        worst = max(errors, key=lambda name: errors[name])
+        of = f"{resource} of {len(errors)} networks, predicted against Yosys"
+        checks += [
+            Check(f"median error, {of}", statistics.median(errors.values()), MEDIAN, True, "ratio", "measured"),
+            Check(f"worst error, {of} ({worst})", errors[worst], WORST, True, "ratio", "measured"),
+        ]
+    return checks
+
+
+def _table(found: Sequence[Predicted]) -> PlainTable:
+    table = PlainTable(
+        "The cost model against Yosys", ("network", "Yosys", "predicted", "LUT error"), words=("network",)
+    )
+    for each in found:
+        error = each.error("LUT") or 0.0
+        table.add_row(each.name, str(each.taken), str(each.predicted), f"{error:+.1%}")
+    return table
