@@ -5,6 +5,7 @@ Words owned here: aim, exit rates (the share of the images that reaches each sta
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,15 @@ from edgesight.hls.budget import OutOfReach, Room, Solved, Stage, fastest, meet
 from edgesight.hls.compile import by_name, read_stages
 from edgesight.hls.cost.kernel import around
 from edgesight.hls.cost.model import cost_model
+from edgesight.hls.cost.picture import as_svg
+from edgesight.hls.cost.report import CostRow, as_json, cost_rows
+from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.graph.integer_network import Format as EntryFormat
 from edgesight.hls.network import CompileError
+from edgesight.host.package import Package
 
 _MHZ = 1e6
+REPORT, PICTURE = "folding.json", "folding.svg"  # files of a package
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,31 @@ class Aim:
         return self.board.clock_mhz * _MHZ / interval
 
 
+@dataclass(frozen=True)
+class Folded:
+    """Networks of stages with their foldings."""
+
+    networks: Sequence[IntegerNetwork]
+    solved: Solved
+
+    def rows(self) -> list[list[CostRow]]:
+        """What every layer takes, by stage."""
+        model = cost_model()
+        return [
+            cost_rows(network, folding, model)
+            for network, folding in zip(self.networks, self.solved.foldings, strict=True)
+        ]
+
+
+def reported(package: Package, rows: Sequence[Sequence[CostRow]]) -> Package:
+    """The package with what its layers take: for machines, and as a picture."""
+    report = json.dumps(as_json(rows), indent=1) + "\n"
+    return package.put({REPORT: report.encode(), PICTURE: as_svg(rows).encode()}, ())
+
+
 def folded(
     paths: Sequence[Path], aim: Aim, reuse: Sequence[Mapping[str, int]], entry: EntryFormat | None = None
-) -> Solved:
+) -> Folded:
     """The foldings of the networks in `paths`, or of the exits of a single one, that reach an aim.
 
     `reuse`: factors by stage and layer, which stay as they are. Raises CompileError naming what the board is short of
@@ -51,8 +79,8 @@ def folded(
     room = Room.of_part(aim.board.capacity, aim.max_luts, around(networks, model))
     try:
         if aim.fps is None:
-            return fastest(stages, room, model)
-        return meet(stages, aim.board.clock_mhz * _MHZ / aim.fps, room, model)
+            return Folded(networks, fastest(stages, room, model))
+        return Folded(networks, meet(stages, aim.board.clock_mhz * _MHZ / aim.fps, room, model))
     except OutOfReach as error:
         best = aim.images_a_second(error.best.interval)
         raise CompileError(

@@ -146,8 +146,8 @@ def compare(max_luts: int, share: float, forwarded: Flags, folder: Path) -> Comp
     """The last stage alone and the cascade, each as fast as so many look-up tables allow."""
     board = load_board(BOARD)
     stages = [_ZOO / "stage0.onnx", _ZOO / "stage1.onnx"]
-    [alone] = intervals(stages[1:], folded(stages[1:], Aim(board, None, max_luts, (1.0,)), [{}]), folder)
-    both = intervals(stages, folded(stages, Aim(board, None, max_luts, (1.0, share)), [{}, {}]), folder)
+    [alone] = intervals(stages[1:], folded(stages[1:], Aim(board, None, max_luts, (1.0,)), [{}]).solved, folder)
+    both = intervals(stages, folded(stages, Aim(board, None, max_luts, (1.0, share)), [{}, {}]).solved, folder)
 
     def rate(images: Flags) -> float:
         return board.clock_mhz * 1e6 * len(images) / passed(images, both, FRAME_SLOTS)

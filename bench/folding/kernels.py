@@ -50,7 +50,8 @@ def taken(stages: Sequence[IntegerNetwork], folder: Path) -> Cells:
         stubs.append(
             f"module {port.name} (input logic clk_i, input logic rst_ni, input logic s_valid_i,\n"
             f"  output logic s_ready_o, input logic [{taken_bits - 1}:0] s_data_i,\n"
-            f"  output logic m_valid_o, input logic m_ready_i, output logic [{given_bits - 1}:0] m_data_o);\nendmodule\n"
+            f"  output logic m_valid_o, input logic m_ready_i, output logic [{given_bits - 1}:0] m_data_o);\n"
+            "endmodule\n"
         )
     kernel = {"kernel.sv": emit.emit_kernel(ports, FRAME_SLOTS, "0" * 8, "0" * 8)}
     sources = {**emit.library_of(kernel), **kernel, "stages.sv": "".join(stubs)}

@@ -13,8 +13,10 @@ from edgesight.cli.ending import ArgumentError
 from edgesight.host.registers import MAX_STAGES
 
 if TYPE_CHECKING:
-    from edgesight.hls.compile import Folding
+    from edgesight.hls.aims import Folded
+    from edgesight.hls.cost.report import CostRow
     from edgesight.hls.graph.integer_network import Format as EntryFormat
+    from edgesight.host.package import Package
 
 SERIES = "vivado"  # the flow of the boards whose parts there is a cost model of
 
@@ -90,14 +92,15 @@ def solved(
     entry: EntryFormat | None = None,
     *,
     told: bool,
-) -> list[Folding]:
-    """The foldings of the networks' stages; what they will take is told on standard error."""
+) -> Folded:
+    """The networks' stages, folded; what they will take is told on standard error."""
     from edgesight.hls.aims import Aim, folded
     from edgesight.hls.boards import load_board
     from edgesight.hls.budget import amounts
 
     aim = Aim(load_board(asked.board), asked.fps, asked.max_luts, asked.exit_rates)
-    found = folded(paths, aim, reuse, entry)
+    made = folded(paths, aim, reuse, entry)
+    found = made.solved
     if told:
         shares = ", ".join(
             f"{count:.0f} of {aim.board.capacity[name]} {name}" for name, count in amounts(found.cells).items()
@@ -106,4 +109,33 @@ def solved(
             f"{aim.board.title}: {aim.images_a_second(found.interval):.0f} images/s, predicted to take {shares}",
             file=sys.stderr,
         )
-    return list(found.foldings)
+        _tell(made.rows())
+    return made
+
+
+def with_report(package: Package, made: Folded | None) -> Package:
+    """The package with what its layers take, where they were folded for a board."""
+    if made is None:
+        return package
+    from edgesight.hls.aims import reported
+
+    return reported(package, made.rows())
+
+
+def _tell(stages: Sequence[Sequence[CostRow]]) -> None:
+    """What every layer takes, as a table on standard error."""
+    from rich.console import Console
+
+    from edgesight.bench.report import PlainTable
+
+    columns = ("layer", "products", "multipliers", "in", "weights", "cycles", "latency", "bits")
+    cells = ("LUT", "FF", "RAMB18", "DSP")
+    for at, rows in enumerate(stages):
+        table = PlainTable(f"stage{at}, predicted", (*columns, *cells), words=("layer", "in", "weights"))
+        for row in rows:
+            taken = row.predicted
+            built = (row.multiplications, row.multipliers, row.multipliers_in, row.weights_in)
+            numbers = (row.interval_cycles, row.latency_cycles, row.memory_bits)
+            counts = (taken.luts, taken.flip_flops, taken.half_blocks, taken.dsps)
+            table.add_row(row.layer, *map(str, (*built, *numbers, *counts)))
+        Console(stderr=True).print(table)

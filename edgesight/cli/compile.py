@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edgesight.cli.aims import AimAsked, Asked, aim_of, solved
+from edgesight.cli.aims import AimAsked, Asked, aim_of, solved, with_report
 from edgesight.cli.ending import ArgumentError
 from edgesight.cli.options import Json, budgets_of, factors_alone, factors_of, warn
 from edgesight.cli.show import show_package
@@ -118,11 +118,11 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
         check_same_networks(zoo, before.kernel)
     from edgesight.hls.csim import build_library
 
-    if aim is None:
-        foldings = foldings_of(budgets, factors)
-    else:
-        foldings = solved(networks_in(zoo, len(budgets)), aim, list(factors.values()), told=not json_)
-    package = compile_zoo(zoo, out, foldings)
+    made = None
+    if aim is not None:
+        made = solved(networks_in(zoo, len(budgets)), aim, list(factors.values()), told=not json_)
+    foldings = foldings_of(budgets, factors) if made is None else list(made.solved.foldings)
+    package = with_report(compile_zoo(zoo, out, foldings), made)
     warn(out_of_reach(package, foldings))
     if before is not None:
         package = calibrated_as(package, before)
@@ -148,11 +148,11 @@ def _compile_alone(path: Path, out: Path, told: _Alone, json_: bool) -> None:
     from edgesight.hls.csim import build_library
 
     entry = None if told.input is None else entry_of_type(told.input)
-    if told.aim is None:
-        folding = Folding(told.cycles, told.reuse)
-    else:
-        [folding] = solved([path], told.aim.of_stages(path, 1), [told.reuse], entry, told=not json_)
-    package = compile_alone(out.resolve().name, Network("stage0", path, folding, entry), out)
+    made = None
+    if told.aim is not None:
+        made = solved([path], told.aim.of_stages(path, 1), [told.reuse], entry, told=not json_)
+    folding = Folding(told.cycles, told.reuse) if made is None else made.solved.foldings[0]
+    package = with_report(compile_alone(out.resolve().name, Network("stage0", path, folding, entry), out), made)
     warn(out_of_reach(package, [folding]))
     not_stated = package.kernel.stages[0].not_stated
     if not_stated is not None:

@@ -248,6 +248,7 @@ def _mvu(part: Part) -> Features:
     biased = _varied(part.parameters["Bias"], part["BiasWidth"])
     rounds = shift > 0 and part.parameters.get("Round", 0)
     partial = beats > 1 and groups > 1
+    constant = beats * groups * slices == 1
     return {
         "one": 1,
         "steps": sum(address(count) for count in (slices, groups, beats) if count > 1),
@@ -257,7 +258,9 @@ def _mvu(part: Part) -> Features:
         "blocks": address(places) if blocks > 1 and not sliced else 0,
         "picked": near * lanes * picked(math.ceil(places / near)) + (lanes if near > 1 else 0),
         "lanes": lanes * (1 + near),
-        "weights": pe * simd * weight,
+        # Weights that never change are constants for the mapper.
+        "weights": 0 if constant else pe * simd * weight,
+        "constants": pe * simd * product if constant and not dsp else 0,
         "products": 0 if dsp else pe * simd * product,
         "dsp_products": pe * simd * product if dsp else 0,
         "dsps": pe * simd if dsp else 0,

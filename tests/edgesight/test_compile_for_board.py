@@ -22,6 +22,12 @@ def test_a_cascade_is_folded_for_a_rate_by_its_exit_rates(tmp_path: Path) -> Non
     both = bounds(succeeds(*common, "--out", tmp_path / "both"))
     seldom = bounds(succeeds(*common, "--exit-rates", "1,0.1", "--out", tmp_path / "seldom"))
     assert max(both) <= CLOCK / 40_000
+    report = json.loads((tmp_path / "both" / "folding.json").read_text())
+    rows = [row for stage in report["stages"] for row in stage]
+    assert report["EstimatedResources"]["LUT"] == sum(row["predicted"]["luts"] for row in rows) > 0
+    assert max(row["interval_cycles"] for row in rows) == max(both)
+    assert (tmp_path / "both" / "folding.svg").read_text().count("<rect") == 1 + 5 * len(rows)
+    assert "checked" in succeeds("show", tmp_path / "both").lower()
     assert seldom[0] <= CLOCK / 40_000 < seldom[1] <= CLOCK / 4_000
 
 
