@@ -15,7 +15,7 @@ from scipy.optimize import nnls
 
 from edgesight.bench.folding import kernels
 from edgesight.bench.folding.drawn import drawn
-from edgesight.bench.folding.parts import tables, taken_by_parts, taken_whole
+from edgesight.bench.folding.parts import tables, taken_by_parts
 from edgesight.hls.cost import model as cost
 from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.features import BY_MODULE, Features
@@ -26,8 +26,6 @@ from edgesight.host.files import write_atomically
 from edgesight.sim.workers import progress
 
 SEED, NETWORKS = 1, 52  # that the model is fitted to, instance by instance
-WHOLE = 32  # of them are looked at as a whole, too: a mapper does not map all the same beside other things
-_WHOLE = 3  # times that one of these counts
 BATCH = 4  # networks that go through one synthesis
 _FLOOR = 16.0  # cells; an error in fewer counts as one in so many
 FITTED = ("luts", "flip_flops")
@@ -40,41 +38,31 @@ def batches(networks: int) -> Iterator[range]:
 
 def refitted(folder: Path) -> CostModel:
     """The model, fitted anew; raises BoardError. What was synthesised before is kept in `folder`."""
-    instances, whole = [], []
+    instances = []
     with progress() as bar:
         task = bar.add_task("networks to fit to", total=NETWORKS)
         for numbers in batches(NETWORKS):
             networks = [drawn(SEED, number).emitted() for number in numbers]
             instances += taken_by_parts(networks, folder)
-            if numbers[0] < WHOLE:
-                cells = taken_whole(networks, folder)
-                whole += [(network.parts, each) for network, each in zip(networks, cells, strict=True)]
             bar.advance(task, len(numbers))
     around = []
     for kernel in kernels.KERNELS:
         stages = kernels.networks(*kernel)
         around.append((kernel_features(stages), kernels.taken(stages, folder)))
-    return fitted(instances, whole, tables(folder), around)
+    return fitted(instances, tables(folder), around)
 
 
 def fitted(
     instances: Sequence[tuple[Part, Cells]],
-    whole: Sequence[tuple[Sequence[Part], Cells]],
     tables: tuple[list[list[list[int]]], list[int]],
     kernels: Sequence[tuple[Features, Cells]],
 ) -> CostModel:
-    """Prices of every module's features that fit what instances, `whole` networks and what is around them take."""
+    """Prices of every module's features that fit what instances, and what is around a kernel's networks, take."""
     bare = CostModel({}, *tables)
     rows = [
         ({(part.module, name): count for name, count in bare.features(part).items()}, cells)
         for part, cells in instances
     ]
-    for parts, cells in whole:
-        together: dict[tuple[str, str], float] = {}
-        for part in parts:
-            for name, count in bare.features(part).items():
-                together[part.module, name] = together.get((part.module, name), 0.0) + count
-        rows += [(together, cells)] * _WHOLE
     rows += [({(KERNEL, name): count for name, count in features.items()}, cells) for features, cells in kernels]
     prices: dict[str, dict[str, dict[str, float]]] = {
         module: {of: {} for of in FITTED} for module in (*BY_MODULE, KERNEL)

@@ -20,10 +20,7 @@ from edgesight.hls.yosys import cell_counts, count_cells_command, read_sources_c
 
 _COUNTS = "cells.json"
 # Side and channels of the picture, stages, classes.
-KERNELS = (
-    (8, 1, 1, 10), (8, 1, 2, 10), (28, 1, 1, 10), (28, 1, 2, 10), (28, 1, 4, 10), (32, 3, 1, 10), (32, 3, 2, 10),
-    (32, 3, 2, 43), (16, 3, 3, 4),
-)  # fmt: skip
+KERNELS = ((8, 1, 1, 10), (8, 1, 2, 10), (28, 1, 1, 10), (28, 1, 2, 10), (28, 1, 4, 10))
 
 
 def networks(side: int, channels: int, stages: int, classes: int) -> list[IntegerNetwork]:

@@ -29,8 +29,8 @@ def picked(places: int) -> float:
 
 
 def stored(words: int) -> float:
-    """Look-up tables of a bit of a constant table of so many words."""
-    return 0 if words < 2 else math.ceil(words / _LUT_WORDS)
+    """Look-up tables of a bit of a constant table of so many words: as deep as its whole address."""
+    return 0 if words < 2 else max(1, (1 << address(words)) // _LUT_WORDS)
 
 
 def half_blocks(words: int, bits: int) -> int:
@@ -248,7 +248,6 @@ def _mvu(part: Part) -> Features:
     biased = _varied(part.parameters["Bias"], part["BiasWidth"])
     rounds = shift > 0 and part.parameters.get("Round", 0)
     partial = beats > 1 and groups > 1
-    constant = beats * groups * slices == 1
     return {
         "one": 1,
         "steps": sum(address(count) for count in (slices, groups, beats) if count > 1),
@@ -258,9 +257,7 @@ def _mvu(part: Part) -> Features:
         "blocks": address(places) if blocks > 1 and not sliced else 0,
         "picked": near * lanes * picked(math.ceil(places / near)) + (lanes if near > 1 else 0),
         "lanes": lanes * (1 + near),
-        # Weights that never change are constants for the mapper.
-        "weights": 0 if constant else pe * simd * weight,
-        "constants": pe * simd * product if constant and not dsp else 0,
+        "weights": pe * simd * weight,
         "products": 0 if dsp else pe * simd * product,
         "dsp_products": pe * simd * product if dsp else 0,
         "dsps": pe * simd if dsp else 0,

@@ -16,17 +16,10 @@ _WORD_BITS = 64  # of the frame buffer, whose words hold pixels of whole bytes
 
 
 def kernel_features(networks: Sequence[IntegerNetwork]) -> Features:
-    """What costs look-up tables and flip-flops around the networks."""
-    pixel = _pixel_bits(networks[0])
-    logits = [network.operators[network.outputs[0].source].output for network in networks]
-    bits = max(stream.bits for stream in logits)
-    beat = logits[0].shape.channels * bits
+    """What costs look-up tables and flip-flops around the networks: mostly how many there are."""
     return {
         "one": 1,
         "stages": len(networks),
-        "pixels": len(networks) * pixel,
-        "logits": len(networks) * beat,
-        "margins": len(networks) * bits,
         "words": len(networks) * _words(networks[0]).bit_length(),
     }
 

@@ -50,7 +50,7 @@ class CostModel:
     def features(self, part: Part) -> Features:
         """What an instance has that costs look-up tables and flip-flops."""
         features = BY_MODULE[part.module](part)
-        if part.module == "mvu" and not dsps(part) and not features["constants"]:
+        if part.module == "mvu" and not dsps(part):
             table = self.products[part["InSigned"]]
             features["product_luts"] = part["Pe"] * part["Simd"] * _of(table, part["InWidth"], part["WeightWidth"])
         if part.module == "max_pool":

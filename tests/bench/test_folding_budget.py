@@ -44,7 +44,7 @@ def test_the_fit_finds_the_prices_that_made_the_cells() -> None:
     parts = [part for number in range(12) for part in drawn(9, number).emitted().parts]
     known = cost_model()
     instances = [(part, known.part(part)) for part in parts]
-    model = fitted(instances, [], (known.products, known.largest), [])  # type: ignore[arg-type] # as the file has them
+    model = fitted(instances, (known.products, known.largest), [])  # type: ignore[arg-type] # as the file has them
     for part, cells in instances:
         assert model.part(part).luts == pytest.approx(cells.luts, rel=0.02, abs=2)
         assert model.part(part).flip_flops == pytest.approx(cells.flip_flops, rel=0.02, abs=2)
@@ -64,17 +64,18 @@ def test_a_network_takes_about_what_its_parts_take(tmp_path: Path) -> None:
 
 
 def test_the_errors_of_a_resource_count_networks_that_have_any() -> None:
+    same = Cells(100, 100, 0, 0)
     found = [
-        cost.Predicted("a", (), Cells(100, 100, 0, 0), Cells(110, 100, 0, 0)),
-        cost.Predicted("b", (), Cells(100, 100, 4, 0), Cells(70, 105, 4, 0)),
-        cost.Predicted("c", (), Cells(100, 100, 0, 0), Cells(100, 100, 1, 0)),
+        cost.Predicted("a", (), same, same, Cells(110, 100, 0, 0)),
+        cost.Predicted("b", (), Cells(100, 100, 4, 0), Cells(140, 100, 4, 0), Cells(70, 105, 4, 0)),
+        cost.Predicted("c", (), same, same, Cells(100, 100, 1, 0)),
     ]
     checks = {check.name: check for check in cost.checks_of(found)}
-    values = {name: check.value for name, check in checks.items()}
-    assert values["median error, LUT of 3 networks, predicted against Yosys"] == pytest.approx(0.1)
-    assert values["worst error, LUT of 3 networks, predicted against Yosys (b)"] == pytest.approx(0.3)
-    assert values["worst error, BRAM of 2 networks, predicted against Yosys (c)"] == 1.0
-    assert not checks["worst error, LUT of 3 networks, predicted against Yosys (b)"].met
+    assert checks["median error, LUT of 3 networks, instance by instance"].value == pytest.approx(0.1)
+    assert checks["worst error, LUT of 3 networks, instance by instance (b)"].value == pytest.approx(0.3)
+    assert checks["worst error, LUT of 3 networks, as one module (b)"].value == pytest.approx(0.5)
+    assert checks["worst error, BRAM of 2 networks, instance by instance (c)"].value == 1.0
+    assert not checks["worst error, LUT of 3 networks, instance by instance (b)"].met
 
 
 @pytest.mark.parametrize(

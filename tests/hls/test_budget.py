@@ -138,7 +138,8 @@ def test_every_choice_computes_the_same(tmp_path: Path) -> None:
         "tables": {"conv": Choice(2, 3, "distributed", "logic"), "dense": Choice(3, 2, "block", "logic")},
         "multipliers": {"conv": Choice(4, 1, "block", "dsp"), "dense": Choice(1, 4, "distributed", "dsp")},
     }
-    sources, passing = {}, []
+    sources: dict[str, str] = {}
+    passing = []
     for name, chosen in choices.items():
         emitted = emit_network(name, of, Folding(600, {}, chosen))
         sources |= emitted.project()
