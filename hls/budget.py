@@ -31,6 +31,8 @@ _SLOWEST = 1 << 30  # cycles; more than any fold of any layer takes
 _WEIGHTS_IN: tuple[WeightsIn, ...] = ("distributed", "block")
 _DSP = 2  # mvu.sv's number
 _PRODUCTS_IN: Mapping[ProductsIn, int] = {"logic": 1, "dsp": _DSP}
+_CLOSE = 1.005  # two intervals that are as good as equal
+UNROLLED = "the slowest layer, even unrolled"  # what bounds a rate that no more cells would raise
 _HALF = 0.5  # a number that is 0 or 1 but for rounding
 _GAP = 1e-4  # of the program's optimum, which is then proved
 
@@ -122,15 +124,15 @@ def fastest(stages: Sequence[Stage], room: Room, model: CostModel) -> Solved:
         raise CompileError(
             f"not even the slowest folding fits: {slowest_of_all}; take a larger part or a smaller network"
         )
-    low, high, best = least * 0.999, most, slowest_of_all
-    while high > low * 1.005:
+    low, high, best = least / _CLOSE, most, slowest_of_all
+    while high > low * _CLOSE:
         middle = math.sqrt(low * high)
         found = _solve(stages, middle, room, model)
         if isinstance(found, Solved):
             high, best = min(middle, found.interval), found
         else:
             low = middle
-    return best
+    return replace(best, bound_by=UNROLLED) if best.interval <= least * _CLOSE else best
 
 
 def _floor(network: IntegerNetwork) -> int:

@@ -1,8 +1,9 @@
-"""Section `cost`: the cost model against Yosys, on layers that it was not fitted to.
+"""Section `cost`: the cost model against Yosys, on layers that its prices were not fitted to.
 
-Each drawn network has a layer or two with what stands between. Yosys maps it twice: instance by instance, as it does
-where the hierarchy is kept and as the model was fitted, and as one module without hierarchy, where its mapper finds
-other, mostly larger solutions for the same logic.
+Each drawn network has a layer or two with what stands between. Instance by instance, as Yosys maps where the hierarchy
+is kept, the networks are those of the fit: each few are predicted by prices that were fitted to all others. As one
+module without hierarchy, where Yosys finds other, mostly larger solutions for the same logic, they are others, predicted
+by the prices that the compiler has.
 """
 
 from __future__ import annotations
@@ -15,37 +16,35 @@ from typing import Any
 
 from rich.console import Console
 
+from edgesight.bench.folding import fitting
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.drawn import drawn
-from edgesight.bench.folding.fitting import batches
-from edgesight.bench.folding.parts import taken_apart, taken_whole
+from edgesight.bench.folding.parts import tables, taken_whole
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check, PlainTable
 from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.model import cost_model
 from edgesight.sim.workers import progress
 
-SEED, NETWORKS = 2, 44  # none of which the model was fitted to
+SEED, NETWORKS = 2, 44  # mapped as one module; none of which the model was fitted to
 MEDIAN, WORST = 0.10, 0.25  # of the relative error
+APART, WHOLE = "instance by instance", "as one module"
 _RESOURCES: Mapping[str, str] = {"LUT": "luts", "FF": "flip_flops", "BRAM": "half_blocks", "DSP": "dsps"}
-_COLUMNS = ("network", "Yosys", "predicted", "LUT error", "as one module")
 _BARRED = ("LUT", "FF", "BRAM")
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A network with what it takes and what was predicted."""
+    """A network with what it takes, mapped in one way, and what was predicted."""
 
     name: str
-    modules: tuple[str, ...]
-    apart: Cells  # instance by instance
-    whole: Cells  # as one module
+    mapped: str  # APART or WHOLE
+    taken: Cells
     predicted: Cells
 
-    def error(self, resource: str, *, whole: bool = False) -> float | None:
+    def error(self, resource: str) -> float | None:
         """The relative error; None where there is nothing to predict and nothing was."""
-        mapped = self.whole if whole else self.apart
-        taken, predicted = (getattr(cells, _RESOURCES[resource]) for cells in (mapped, self.predicted))
+        taken, predicted = (getattr(cells, _RESOURCES[resource]) for cells in (self.taken, self.predicted))
         return None if taken == predicted == 0 else (predicted - taken) / max(taken, 1)
 
 
@@ -56,40 +55,52 @@ def lacks(_: Asked) -> str | None:
 
 def section(_: Asked, folder: Path, console: Console) -> Found:
     """Synthesise the networks and predict what they take; raises BoardError."""
-    found = []
-    with progress() as bar:
-        task = bar.add_task("networks", total=NETWORKS)
-        for numbers in batches(NETWORKS):
-            networks = [drawn(SEED, number).emitted() for number in numbers]
-            both = (taken_apart(networks, folder.resolve()), taken_whole(networks, folder.resolve()))
-            for network, apart, whole in zip(networks, *both, strict=True):
-                modules = tuple(sorted({part.module for part in network.parts}))
-                predicted = cost_model().parts(network.parts)
-                found.append(Predicted(network.name, modules, apart, whole, predicted))
-            bar.advance(task, len(numbers))
+    folder = folder.resolve()
+    found = [*apart(folder), *whole(folder)]
     console.print(_table(found))
     body: dict[str, Any] = {
-        "seed": SEED,
-        "networks": [
-            asdict(each)
-            | {
-                "errors": {of: each.error(of) for of in _RESOURCES},
-                "errors_whole": {of: each.error(of, whole=True) for of in _RESOURCES},
-            }
-            for each in found
-        ],
+        "seeds": {APART: fitting.SEED, WHOLE: SEED},
+        "networks": [asdict(each) | {"errors": {of: each.error(of) for of in _RESOURCES}} for each in found],
     }
     return Found(body, tuple(checks_of(found)))
+
+
+def apart(folder: Path) -> list[Predicted]:
+    """The networks of the fit, each predicted by prices that were fitted to those of the other batches."""
+    networks, measured = fitting.synthesised(folder), tables(folder)
+    found = []
+    for numbers in fitting.batches(len(networks)):
+        others = [each for number, network in enumerate(networks) if number not in numbers for each in network]
+        model = fitting.fitted(others, measured, [])
+        for number in numbers:
+            taken = sum((cells for _, cells in networks[number]), Cells(0, 0, 0, 0))
+            name = f"drawn{fitting.SEED}_{number}"
+            found.append(Predicted(name, APART, taken, model.parts(part for part, _ in networks[number])))
+    return found
+
+
+def whole(folder: Path) -> list[Predicted]:
+    """Other networks, as one module each."""
+    found = []
+    with progress() as bar:
+        task = bar.add_task("networks as one module", total=NETWORKS)
+        for numbers in fitting.batches(NETWORKS):
+            networks = [drawn(SEED, number).emitted() for number in numbers]
+            for network, taken in zip(networks, taken_whole(networks, folder), strict=True):
+                found.append(Predicted(network.name, WHOLE, taken, cost_model().parts(network.parts)))
+            bar.advance(task, len(numbers))
+    return found
 
 
 def checks_of(found: Sequence[Predicted]) -> list[Check]:
     """Median and worst error of each resource, over the networks that have any of it, mapped in either way."""
     checks = []
-    for whole, how in ((False, "instance by instance"), (True, "as one module")):
+    for how in (APART, WHOLE):
         for resource in _BARRED:
-            errors = {
-                each.name: abs(error) for each in found if (error := each.error(resource, whole=whole)) is not None
-            }
+            some = [each for each in found if each.mapped == how]
+            errors = {each.name: abs(error) for each in some if (error := each.error(resource)) is not None}
+            if not errors:
+                continue
             worst = max(errors, key=errors.__getitem__)
             of = f"{resource} of {len(errors)} networks, {how}"
             checks += [
@@ -100,10 +111,9 @@ def checks_of(found: Sequence[Predicted]) -> list[Check]:
 
 
 def _table(found: Sequence[Predicted]) -> PlainTable:
-    table = PlainTable(
-        "The cost model against Yosys", ("network", "Yosys", "predicted", "LUT error"), words=("network",)
-    )
+    columns = ("network", "mapped", "Yosys", "predicted", "LUT error")
+    table = PlainTable("The cost model against Yosys", columns, words=("network", "mapped"))
     for each in found:
-        errors = (each.error("LUT") or 0.0, each.error("LUT", whole=True) or 0.0)
-        table.add_row(each.name, str(each.apart), str(each.predicted), *(f"{error:+.1%}" for error in errors))
+        error = each.error("LUT") or 0.0
+        table.add_row(each.name, each.mapped, str(each.taken), str(each.predicted), f"{error:+.1%}")
     return table

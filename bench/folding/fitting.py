@@ -36,20 +36,21 @@ def batches(networks: int) -> Iterator[range]:
     return (range(first, min(first + BATCH, networks)) for first in range(0, networks, BATCH))
 
 
-def refitted(folder: Path) -> CostModel:
-    """The model, fitted anew; raises BoardError. What was synthesised before is kept in `folder`."""
-    instances = []
+def synthesised(folder: Path) -> list[list[tuple[Part, Cells]]]:
+    """By network that the model is fitted to, each instance with what it takes; raises BoardError."""
+    found = []
     with progress() as bar:
         task = bar.add_task("networks to fit to", total=NETWORKS)
         for numbers in batches(NETWORKS):
-            networks = [drawn(SEED, number).emitted() for number in numbers]
-            instances += taken_by_parts(networks, folder)
+            found += taken_by_parts([drawn(SEED, number).emitted() for number in numbers], folder)
             bar.advance(task, len(numbers))
-    around = []
-    for kernel in kernels.KERNELS:
-        stages = kernels.networks(*kernel)
-        around.append((kernel_features(stages), kernels.taken(stages, folder)))
-    return fitted(instances, tables(folder), around)
+    return found
+
+
+def around(folder: Path) -> list[tuple[Features, Cells]]:
+    """What is around the networks of kernels, each with what it takes; raises BoardError."""
+    drawn_kernels = [kernels.networks(*kernel) for kernel in kernels.KERNELS]
+    return [(kernel_features(stages), kernels.taken(stages, folder)) for stages in drawn_kernels]
 
 
 def fitted(
@@ -92,7 +93,8 @@ def written(model: CostModel, path: Path) -> None:
 
 def refit(folder: Path) -> CostModel:
     """Fit the model anew, with what was synthesised before kept in `folder`; writes it where the compiler reads it."""
-    model = refitted(folder)
+    instances = [instance for network in synthesised(folder) for instance in network]
+    model = fitted(instances, tables(folder), around(folder))
     written(model, Path(cost.__file__).parent / "xc7.json")
     return model
 

@@ -54,26 +54,18 @@ endmodule"""
 _TOP, _COUNTS = "batch", "cells.json"
 
 
-def taken_apart(networks: Sequence[EmittedNetwork], folder: Path) -> list[Cells]:
-    """What the instances of each of the networks take together; raises BoardError."""
-    paths = [f"{network.name}.{part.instance}" for network in networks for part in network.parts]
-    cells = _apart(networks, paths, folder)
-    sums = {network.name: Cells(0, 0, 0, 0) for network in networks}
-    for path, counts in cells.items():
-        sums[path.split(".", 1)[0]] += Cells(**counts)
-    return [sums[network.name] for network in networks]
-
-
-def taken_by_parts(networks: Sequence[EmittedNetwork], folder: Path) -> list[tuple[Part, Cells]]:
-    """Each instance of the networks with what it takes of a 7-series part; raises BoardError."""
+def taken_by_parts(networks: Sequence[EmittedNetwork], folder: Path) -> list[list[tuple[Part, Cells]]]:
+    """Each instance of each network with what it takes of a 7-series part; raises BoardError."""
     paths = [f"{network.name}.{part.instance}" for network in networks for part in network.parts]
     cells = _apart(networks, paths, folder)
     # What is constant is nothing, and not told of.
     return [
-        (part, Cells(**cells[f"{network.name}.{part.instance}"]))
+        [
+            (part, Cells(**cells[f"{network.name}.{part.instance}"]))
+            for part in network.parts
+            if f"{network.name}.{part.instance}" in cells
+        ]
         for network in networks
-        for part in network.parts
-        if f"{network.name}.{part.instance}" in cells
     ]
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edgesight.hls.cost.cells import Cells
-from edgesight.hls.cost.features import Features, half_blocks
+from edgesight.hls.cost.features import Features, half_blocks, in_blocks
 from edgesight.hls.cost.model import CostModel
 from edgesight.hls.dataflow.operators import IntegerNetwork
 
@@ -33,7 +33,11 @@ def around(networks: Sequence[IntegerNetwork], model: CostModel) -> Cells:
     )
     # Every stage that begins at the pixels reads a copy of the frames.
     copies = sum(network.entry.output.shape == networks[0].entry.output.shape for network in networks)
-    return Cells(luts, flip_flops, copies * half_blocks(FRAME_SLOTS * _words(networks[0]), _WORD_BITS), 0)
+    words = _words(networks[0])
+    deep = FRAME_SLOTS * words
+    blocks = copies * half_blocks(deep, _WORD_BITS) if in_blocks(deep, _WORD_BITS) else 0
+    # A slot's first word is a product of its number, which Yosys gives to DSPs.
+    return Cells(luts, flip_flops, blocks, 0 if words & (words - 1) == 0 else len(networks) + 1)
 
 
 def _pixel_bits(network: IntegerNetwork) -> int:

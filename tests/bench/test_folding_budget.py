@@ -54,7 +54,7 @@ def test_the_fit_finds_the_prices_that_made_the_cells() -> None:
 @pytest.mark.skipif(NO_YOSYS, reason="Yosys is not installed: extra `flow`")
 def test_a_network_takes_about_what_its_parts_take(tmp_path: Path) -> None:
     network = drawn(2, 18).emitted()
-    parts = taken_by_parts([network], tmp_path)
+    [parts] = taken_by_parts([network], tmp_path)
     assert {part.instance for part, _ in parts} <= {part.instance for part in network.parts}
     apart = sum((cells for _, cells in parts), Cells(0, 0, 0, 0))
     [whole] = taken_whole([network], tmp_path)
@@ -66,14 +66,15 @@ def test_a_network_takes_about_what_its_parts_take(tmp_path: Path) -> None:
 def test_the_errors_of_a_resource_count_networks_that_have_any() -> None:
     same = Cells(100, 100, 0, 0)
     found = [
-        cost.Predicted("a", (), same, same, Cells(110, 100, 0, 0)),
-        cost.Predicted("b", (), Cells(100, 100, 4, 0), Cells(140, 100, 4, 0), Cells(70, 105, 4, 0)),
-        cost.Predicted("c", (), same, same, Cells(100, 100, 1, 0)),
+        cost.Predicted("a", cost.APART, same, Cells(110, 100, 0, 0)),
+        cost.Predicted("b", cost.APART, Cells(100, 100, 4, 0), Cells(70, 105, 4, 0)),
+        cost.Predicted("c", cost.APART, same, Cells(100, 100, 1, 0)),
+        cost.Predicted("d", cost.WHOLE, Cells(140, 100, 0, 0), Cells(70, 100, 0, 0)),
     ]
     checks = {check.name: check for check in cost.checks_of(found)}
     assert checks["median error, LUT of 3 networks, instance by instance"].value == pytest.approx(0.1)
     assert checks["worst error, LUT of 3 networks, instance by instance (b)"].value == pytest.approx(0.3)
-    assert checks["worst error, LUT of 3 networks, as one module (b)"].value == pytest.approx(0.5)
+    assert checks["worst error, LUT of 1 networks, as one module (d)"].value == pytest.approx(0.5)
     assert checks["worst error, BRAM of 2 networks, instance by instance (c)"].value == 1.0
     assert not checks["worst error, LUT of 3 networks, instance by instance (b)"].met
 
