@@ -2,8 +2,8 @@
 
 Each drawn network has a layer or two with what stands between. Instance by instance, as Yosys maps where the hierarchy
 is kept, the networks are those of the fit: each few are predicted by prices that were fitted to all others. As one
-module without hierarchy, where Yosys finds other, mostly larger solutions for the same logic, they are others, predicted
-by the prices that the compiler has.
+module without hierarchy, where Yosys finds other, mostly larger solutions for the same logic, they are others,
+predicted by the prices that the compiler has.
 """
 
 from __future__ import annotations
