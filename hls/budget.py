@@ -20,7 +20,8 @@ from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.folding import Choice, Fold, Folding, ProductsIn, WeightsIn, choose_fold, folds_of
 from edgesight.hls.network import CompileError
 from edgesight.hls.rtl.joins import join_depths
-from edgesight.hls.rtl.network import Part, parts_of
+from edgesight.hls.rtl.network import parts_of
+from edgesight.hls.rtl.parts import Part
 from edgesight.hls.rtl.units import Unit, beats_of, plan, slowest
 
 RESOURCES = ("LUT", "FF", "BRAM36", "DSP")

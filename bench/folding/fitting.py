@@ -21,7 +21,7 @@ from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.features import BY_MODULE, Features
 from edgesight.hls.cost.kernel import KERNEL, kernel_features
 from edgesight.hls.cost.model import CostModel
-from edgesight.hls.rtl.network import Part
+from edgesight.hls.rtl.parts import Part
 from edgesight.host.files import write_atomically
 from edgesight.sim.workers import progress
 

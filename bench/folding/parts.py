@@ -14,7 +14,8 @@ from edgesight.bench.folding.cache import found
 from edgesight.hls.cost.cells import Cells, cells_of
 from edgesight.hls.cost.model import COMPARED_BITS, MEASURED_BITS
 from edgesight.hls.library import library_of
-from edgesight.hls.rtl.network import EmittedNetwork, Part
+from edgesight.hls.rtl.network import EmittedNetwork
+from edgesight.hls.rtl.parts import Part
 from edgesight.hls.yosys import read_sources_command, run_yosys
 
 _PORT = re.compile(r"(input|output)\s+logic (\[\d+:0\] )?(\w+)")

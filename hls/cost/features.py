@@ -10,17 +10,12 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 
-from edgesight.hls.rtl.network import Part
+from edgesight.hls.rtl.parts import Part, address_bits
 
 Features = dict[str, float]
 HALF_BLOCKS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # words and bits of a RAMB18
 _LUT_WORDS = 64  # bits of a look-up table as a memory
 _BLOCK_WORDS, _BLOCK_BITS = 128, 4096  # from which window_memory.sv wants block memory
-
-
-def address(words: int) -> int:
-    """Bits of an address."""
-    return max(1, (words - 1).bit_length())
 
 
 def picked(places: int) -> float:
@@ -30,14 +25,14 @@ def picked(places: int) -> float:
 
 def stored(words: int) -> float:
     """Look-up tables of a bit of a constant table of so many words: as deep as its whole address."""
-    return 0 if words < 2 else max(1, (1 << address(words)) // _LUT_WORDS)
+    return 0 if words < 2 else max(1, (1 << address_bits(words)) // _LUT_WORDS)
 
 
 def half_blocks(words: int, bits: int) -> int:
     """Halves of block memories: the depth is that of the whole address, and a single word is none."""
     if words < 2:
         return 0
-    deep = 1 << address(words)
+    deep = 1 << address_bits(words)
     return min(math.ceil(deep / d) * math.ceil(bits / w) for d, w in HALF_BLOCKS)
 
 
@@ -71,7 +66,7 @@ def _varied(text: object, bits: int) -> int:
 
 def _fifo(part: Part) -> Features:
     width, depth = part["Width"], part["Depth"]
-    return {"one": 1, "width": width, "address": address(depth), **_written(depth, width)}
+    return {"one": 1, "width": width, "address": address_bits(depth), **_written(depth, width)}
 
 
 def _window(part: Part) -> Features:
@@ -84,7 +79,7 @@ def _window(part: Part) -> Features:
     held = ((reach[1] - 1) * part["KernelH"] + part["KernelH"] * part["KernelW"]) * pixel
     return {
         "one": 1,
-        "position": address(columns) + address(rows),
+        "position": address_bits(columns) + address_bits(rows),
         "padded": pixel if padded else 0,
         "pads": 1 if padded else 0,
         "held": held,
@@ -109,12 +104,15 @@ def _window_memory(part: Part) -> Features:
     blocks = in_blocks(depth, word)
     return {
         "one": 1,
-        "address": address(depth),
-        "wraps": 0 if depth == 1 << address(depth) else address(depth),
-        "position": address(rows) + address(columns),
-        "counted": address(part["ImgH"] * part["ImgW"] + part["Pixels"] + 1),
-        "steps": address(part["Turns"]) + address(words) + address(part["KernelH"]) + address(part["KernelW"]),
-        "pads": address(rows) + address(columns) if padded else 0,
+        "address": address_bits(depth),
+        "wraps": 0 if depth == 1 << address_bits(depth) else address_bits(depth),
+        "position": address_bits(rows) + address_bits(columns),
+        "counted": address_bits(part["ImgH"] * part["ImgW"] + part["Pixels"] + 1),
+        "steps": address_bits(part["Turns"])
+        + address_bits(words)
+        + address_bits(part["KernelH"])
+        + address_bits(part["KernelW"]),
+        "pads": address_bits(rows) + address_bits(columns) if padded else 0,
         "picked": word * picked(words),
         "padded": word if padded else 0,
         "word": word,
@@ -145,8 +143,8 @@ def _folded(channels: int, pe: int, taken: int, given: int, latency: int) -> Fea
         "one": 1,
         "taken": pe * taken,
         "picked": pe * taken * picked(groups),
-        "group": address(groups) if groups > 1 else 0,
-        "group_latency": latency * address(groups) if groups > 1 else latency,
+        "group": address_bits(groups) if groups > 1 else 0,
+        "group_latency": latency * address_bits(groups) if groups > 1 else latency,
         "given": channels * given,
         "groups": groups,
     }
@@ -196,7 +194,7 @@ def _multiplied(part: Part) -> bool:
 
 def _upsample(part: Part) -> Features:
     width, columns = part["Width"], part["ImgW"]
-    return {"one": 1, "width": width, "position": address(columns), **_written(columns, width)}
+    return {"one": 1, "width": width, "position": address_bits(columns), **_written(columns, width)}
 
 
 def _fork(part: Part) -> Features:
@@ -250,11 +248,11 @@ def _mvu(part: Part) -> Features:
     partial = beats > 1 and groups > 1
     return {
         "one": 1,
-        "steps": sum(address(count) for count in (slices, groups, beats) if count > 1),
-        "words": address(beats * groups * slices),
-        "group_latency": address(groups) * (3 + len(counts)) if groups > 1 else 0,
+        "steps": sum(address_bits(count) for count in (slices, groups, beats) if count > 1),
+        "words": address_bits(beats * groups * slices),
+        "group_latency": address_bits(groups) * (3 + len(counts)) if groups > 1 else 0,
         "levels": len(counts),
-        "blocks": address(places) if blocks > 1 and not sliced else 0,
+        "blocks": address_bits(places) if blocks > 1 and not sliced else 0,
         "picked": near * lanes * picked(math.ceil(places / near)) + (lanes if near > 1 else 0),
         "lanes": lanes * (1 + near),
         "weights": pe * simd * weight,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.features import BY_MODULE, Features, dsps, half_blocks, in_blocks
-from edgesight.hls.rtl.network import Part
+from edgesight.hls.rtl.parts import Part
 
 Series = Literal["xc7"]
 MEASURED_BITS = 8  # of a product's factors

@@ -16,7 +16,8 @@ from edgesight.hls.cost.model import CostModel
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.folding import Folding
 from edgesight.hls.rtl.joins import join_depths
-from edgesight.hls.rtl.network import Part, parts_of
+from edgesight.hls.rtl.network import parts_of
+from edgesight.hls.rtl.parts import Part
 from edgesight.hls.rtl.units import Unit, plan, slowest
 
 

@@ -9,7 +9,7 @@ stays until it is taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,28 +31,14 @@ from edgesight.hls.library import library_of
 from edgesight.hls.network import Shape
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import Trees, trees
+from edgesight.hls.rtl.parts import Part, address_bits, style_of
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
 from edgesight.hls.rtl.windows import gathering_pixels
 from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
 
 _MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2}  # mvu.sv's numbers
-_FEW_WORDS, _FEW_BITS = 128, 4096  # of a memory in look-up tables, as window_memory.sv counts
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
 _WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
-
-
-@dataclass(frozen=True)
-class Part:
-    """An instance of a module of the library, made for the operator at `place`."""
-
-    place: int
-    module: str
-    instance: str
-    parameters: Mapping[str, object]
-
-    def __getitem__(self, parameter: str) -> int:
-        """A parameter that is a number."""
-        return int(str(self.parameters[parameter]))
 
 
 @dataclass(frozen=True)
@@ -368,7 +354,7 @@ class _Module:
         wanted = "" if style == "auto" else f', .Style("{style}")'
         self.body += [
             f"  logic {name}_en;",
-            f"  logic [{_address_bits(words) - 1}:0] {name}_addr;",
+            f"  logic [{address_bits(words) - 1}:0] {name}_addr;",
             f"  logic [{bits - 1}:0] {name}_data;",
             f'  weight_memory #(.Width({bits}), .Depth({words}), .File("{file}"){wanted}) u_{name} (',
             f"    .clk_i, .en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
@@ -381,7 +367,7 @@ class _Module:
         taken, out = self.network.sources_of(operator)[0].output, operator.output
         tree = trees(operator, taken)
         groups = out.shape.channels // unit.pe
-        address = _address_bits(groups << (tree.levels - 1))
+        address = address_bits(groups << (tree.levels - 1))
         lanes = tree.levels * unit.pe
         ports = f"{stream}_threshold"
         self.body += [
@@ -399,7 +385,7 @@ class _Module:
                 self._memory(unit.place, memory, file, words, tree.bits, style, rising=True)
                 self.body += [
                     f"  assign {memory}_en = {ports}_en[{level}];",
-                    f"  assign {memory}_addr = {ports}_addr[{lane * address}+:{_address_bits(words)}];",
+                    f"  assign {memory}_addr = {ports}_addr[{lane * address}+:{address_bits(words)}];",
                     f"  assign {ports}_data[{lane * tree.bits}+:{tree.bits}] = {memory}_data;",
                 ]
         parameters: dict[str, object] = {
@@ -464,11 +450,6 @@ class _Module:
             self._instance(unit.place, "stream_concat", stream, parameters, joined, stream)
 
 
-def style_of(words: int, bits: int) -> str:
-    """Where a memory of thresholds lies: few words, or few bits of them, are cheaper in look-up tables."""
-    return "block" if words > _FEW_WORDS and words * bits > _FEW_BITS else "distributed"
-
-
 def _level(tree: Trees, level: int, channel: int, pe: int) -> str:
     return memory_file(tree.words(level, channel, pe), tree.bits)
 
@@ -480,10 +461,6 @@ def _extended(value: str, signed: bool) -> str:
 def _row(shape: Shape) -> int:
     """The depth that decouples a unit that works in bursts of a row from one that works steadily."""
     return max(_SHALLOW, shape.width) if shape.height > 1 else _SHALLOW
-
-
-def _address_bits(words: int) -> int:
-    return max(1, (words - 1).bit_length())
 
 
 def _window(window: Window, source: Stream) -> dict[str, object]:
