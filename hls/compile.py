@@ -8,8 +8,8 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -273,18 +273,36 @@ def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
     return integers
 
 
+def read_stages(paths: Sequence[Path], stages: int, entry: EntryFormat | None = None) -> list[IntegerNetwork]:
+    """The integer networks of the stages: of a file each, or of one file's exits.
+
+    Raises CompileError where a file cannot be read, or has not as many outputs as there are stages.
+    """
+    if len(paths) == stages:
+        return [_read(path, entry) for path in paths]
+    whole = _read(paths[0])
+    if len(whole.outputs) != stages:
+        raise CompileError(f"{paths[0]}: has {len(whole.outputs)} outputs, not {stages}: give a rate for each")
+    return cut(whole)
+
+
 def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding:
-    """The folding with the whole names of its layers; a layer's own name or that of its module will do."""
+    """The folding with the whole names of its layers."""
+    return replace(folding, reuse=by_name(folding.reuse, integers, module))
+
+
+def by_name(factors: Mapping[str, int], integers: IntegerNetwork, module: str) -> dict[str, int]:
+    """Factors by the whole names of their layers; a layer's own name or that of its module will do."""
     known: dict[str, list[str]] = {}
     for operator in integers.operators:
         if isinstance(operator, Matrix):
             for name in names_of(operator.name):
                 known.setdefault(name, []).append(operator.name)
-    unknown = sorted(name for name in folding.reuse if len(known.get(name, [])) != 1)
+    unknown = sorted(name for name in factors if len(known.get(name, [])) != 1)
     if unknown:
         there = ", ".join(operator.name for operator in integers.operators if isinstance(operator, Matrix))
         raise CompileError(f"{module}: no layer {', '.join(unknown)}; name one of {there}")
-    return Folding(folding.cycles, {known[name][0]: factor for name, factor in folding.reuse.items()})
+    return {known[name][0]: factor for name, factor in factors.items()}
 
 
 def _ports_of(parts: Sequence[_Part]) -> list[emit.Ports]:

@@ -1,13 +1,18 @@
 """Folding: from a layer's reuse factor to PE and SIMD, and the lower bound of its interval.
 
 hls4ml's ReuseFactor is the count of times each multiplier is used for one output position; here it is the cycles an
-output position takes. Words owned here: positions, beats, lanes, blocks, fold.
+output position takes. Words owned here: positions, beats, lanes, blocks, fold, choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
+
+# Where a layer's weights lie and what its products are computed by. `auto`: as the synthesis chooses.
+WeightsIn = Literal["auto", "distributed", "block"]
+ProductsIn = Literal["auto", "logic", "dsp"]
 
 
 @dataclass(frozen=True)
@@ -23,16 +28,27 @@ class Runtime:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The fold of a layer, where its weights lie and what computes its products."""
+
+    pe: int
+    simd: int
+    weights_in: WeightsIn = "auto"
+    products_in: ProductsIn = "auto"
+
+
+@dataclass(frozen=True)
 class Folding:
     """How fast a network is to be: a budget of cycles a frame for every layer, or reuse factors by layer name.
 
-    A layer that `reuse` names takes that factor; every other one the largest that keeps it within `cycles`. `runtime`:
-    what is loaded at run time; None: all weights are fixed.
+    A layer that `choices` names is made so; else one that `reuse` names takes that factor; every other one the largest
+    that keeps it within `cycles`. `runtime`: what is loaded at run time; None: all weights are fixed.
     """
 
     cycles: int
     reuse: Mapping[str, int]
     runtime: Runtime | None = None
+    choices: Mapping[str, Choice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ def choose_fold(reuse: int, outputs: int, lanes: int, beats: int, blocks: int = 
     convolution are `blocks`: each makes an equal share of the outputs from `lanes` inputs of its own. Of equally fast
     folds the one with fewer output units wins: an output unit costs an accumulator and a rounder.
     """
-    folds = list(_folds(outputs, lanes, beats, blocks))
+    folds = list(folds_of(outputs, lanes, beats, blocks))
     slowest = max(fold.cycles for fold in folds)
     wanted = min(max(reuse, 1), slowest)
     return min((fold for fold in folds if fold.cycles >= wanted), key=lambda fold: (fold.cycles, fold.pe))
@@ -59,7 +75,7 @@ def choose_fold(reuse: int, outputs: int, lanes: int, beats: int, blocks: int = 
 
 def largest_reuse(cycles: int, positions: int, outputs: int, lanes: int, beats: int, blocks: int = 1) -> int:
     """The largest reuse factor that a fold meets exactly with `positions` output positions in at most `cycles`."""
-    reachable = {fold.cycles for fold in _folds(outputs, lanes, beats, blocks)}
+    reachable = {fold.cycles for fold in folds_of(outputs, lanes, beats, blocks)}
     return max((reuse for reuse in reachable if reuse * positions <= cycles), default=min(reachable))
 
 
@@ -69,7 +85,7 @@ def smallest_pe(cycles: int, positions: int, channels: int) -> int:
     return next(fitting, channels)
 
 
-def _folds(outputs: int, lanes: int, beats: int, blocks: int) -> Iterator[Fold]:
+def folds_of(outputs: int, lanes: int, beats: int, blocks: int) -> Iterator[Fold]:
     """All folds; the outputs side by side belong to one block or are all those of several."""
     share = outputs // blocks
     for pe in _divisors(outputs):

@@ -15,6 +15,8 @@ from pathlib import Path
 from edgesight.hls.boards import BoardError
 
 LOG = "yosys.log"
+# As slang leaves the text in an attribute: its bits.
+_DISTRIBUTED = "88'b" + "".join(f"{ord(letter):08b}" for letter in "distributed")
 _TIMEOUT_SECONDS = 3600  # a kernel takes one to three minutes; the tool's very first run compiles itself for another
 _LINES_SHOWN = 12  # of a failed run
 
@@ -62,8 +64,12 @@ def read_sources_command(files: Sequence[Path | str], top: str, parameters: Mapp
     """
     ordered = sorted((str(file) for file in files), key=lambda name: (not name.endswith("_pkg.sv"), name))
     values = "".join(f" -G {name}={value}" for name, value in (parameters or {}).items())
-    # One thread: WebAssembly has no others.
-    return f"read_slang -j 1 --top {top}{values} {' '.join(ordered)}\n"
+    # One thread: WebAssembly has no others. What Vivado calls a distributed memory, Yosys does not take for one that is
+    # only read.
+    return (
+        f"read_slang -j 1 --top {top}{values} {' '.join(ordered)}\n"
+        f'setattr -set rom_style "logic" a:rom_style={_DISTRIBUTED}\n'
+    )
 
 
 def count_cells_command(file: str) -> str:

@@ -275,6 +275,12 @@ def foldings_of(
     return [Folding(budget, (reuse or {}).get(stage, {}), (runtime or {}).get(stage)) for stage, budget in named]
 
 
+def networks_in(zoo: Path, stages: int) -> list[Path]:
+    """The QONNX files of a zoo folder's first stages, or the one with its exits."""
+    exits = zoo / f"{EXITS}.onnx"
+    return [exits] if exits.is_file() else [zoo / f"{stage}.onnx" for stage in names_of(stages)]
+
+
 def compile_zoo(zoo: Path, out: Path, foldings: Sequence[Folding]) -> Package:
     """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them."""
     from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package

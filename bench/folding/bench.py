@@ -13,7 +13,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgesight.bench.folding import beside_da4ml, beside_finn, cnv, interval, weights, window
+from edgesight.bench.folding import (
+    beside_da4ml,
+    beside_finn,
+    cascade,
+    cnv,
+    cost,
+    interval,
+    set_folding,
+    weights,
+    window,
+)
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.kept import ROOT, Kept, fingerprint, with_imports
 from edgesight.bench.made import made
@@ -41,6 +51,17 @@ SECTIONS = {
         "weights at run time: their price, and a second network under traffic",
         weights.section,
         weights.lacks,
+    ),
+    "cost": Section("the cost model against Yosys", cost.section, cost.lacks),
+    "set_folding": Section(
+        "the solver's foldings beside those of FINN's own rule",
+        set_folding.section,
+        set_folding.lacks,
+    ),
+    "cascade": Section(
+        "a cascade folded by its exit rates beside its last stage alone",
+        cascade.section,
+        cascade.lacks,
     ),
     "da4ml": Section(
         "unrolled and folded networks beside da4ml's",

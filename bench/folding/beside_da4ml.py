@@ -21,10 +21,11 @@ from edgesight.bench.coverage.simulate import inputs_of
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.cache import found
 from edgesight.bench.folding.ours import TOP, cheaper
-from edgesight.bench.folding.synthesis import Cells, synthesised
+from edgesight.bench.folding.synthesis import synthesised
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
 from edgesight.bench.service.environments import environment
+from edgesight.hls.cost.cells import Cells
 from edgesight.hls.dataflow.operators import (
     IntegerNetwork,
     Matrix,

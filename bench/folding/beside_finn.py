@@ -18,9 +18,9 @@ from edgesight.bench.folding import finn, ours
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.layers import CNV_SMALL, RESNET8, TIMES, Layer
 from edgesight.bench.folding.ours import Simulated
-from edgesight.bench.folding.synthesis import DSP_COST, HALF_BLOCK_COST, Cells
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check, PlainTable
+from edgesight.hls.cost.cells import DSP_COST, HALF_BLOCK_COST, Cells
 from edgesight.sim.rtl.runner import missing_tools
 from edgesight.sim.workers import progress
 

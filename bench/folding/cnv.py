@@ -17,7 +17,8 @@ from edgesight.bench.folding import ours
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.layers import CNV_LARGE, CNV_SMALL, Layer
 from edgesight.bench.folding.ours import FRAMES, Simulated
-from edgesight.bench.folding.synthesis import Cells, synthesised
+from edgesight.bench.folding.synthesis import synthesised
+from edgesight.hls.cost.cells import Cells
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
 from edgesight.hls.compile import Network, compile_alone

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from edgesight.bench.folding.layers import Layer, network_of, parts_of, words
 from edgesight.bench.folding.ours import WORK, Simulated, passed
-from edgesight.bench.folding.synthesis import Cells, synthesised
+from edgesight.bench.folding.synthesis import synthesised
 from edgesight.bench.service.environments import unpacked
+from edgesight.hls.cost.cells import Cells
 from edgesight.hls.dataflow.operators import Threshold
 from edgesight.hls.network import Integers
 from edgesight.hls.rtl.units import signed_bits

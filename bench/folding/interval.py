@@ -177,15 +177,21 @@ def _kernel_at(name: str, package: Package, slower: int, folder: Path) -> Iterat
         yield Measured(f"{name} {stage.name}", slower, multipliers, *bound, interval, latency)
 
 
-def _files(asked: Asked, folder: Path) -> Iterator[tuple[str, Path]]:
-    """QONNX files by name: examples, which are written anew, and trained ones."""
+def examples(folder: Path) -> Iterator[tuple[str, Path]]:
+    """QONNX files of the examples by name, written anew where they are not in `folder`."""
     from edgesight.bench.coverage.examples import EXAMPLES as KNOWN  # torch, which takes seconds
 
+    folder.mkdir(parents=True, exist_ok=True)
     for name in EXAMPLES:
         path = folder / f"{name}.onnx"
         if not path.is_file():
             KNOWN[name].export(path)
         yield name, path
+
+
+def _files(asked: Asked, folder: Path) -> Iterator[tuple[str, Path]]:
+    """QONNX files by name: examples, which are written anew, and trained ones."""
+    yield from examples(folder)
     if asked.trained is not None:
         files = sorted(asked.trained.glob("*.onnx"))
         if not files:

@@ -13,7 +13,8 @@ from typing import Any
 from edgesight.bench.coverage.simulate import inputs_of, traffic_of
 from edgesight.bench.folding.cache import found
 from edgesight.bench.folding.layers import NAME, Layer, network_of
-from edgesight.bench.folding.synthesis import Cells, synthesised
+from edgesight.bench.folding.synthesis import synthesised
+from edgesight.hls.cost.cells import Cells
 from edgesight.hls.folding import Folding
 from edgesight.hls.network import CompileError
 from edgesight.hls.rtl.network import EmittedNetwork, emit_network

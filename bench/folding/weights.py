@@ -19,7 +19,8 @@ from onnx import numpy_helper
 from rich.console import Console
 
 from edgesight.bench.folding.asked import Asked
-from edgesight.bench.folding.synthesis import Cells, synthesised
+from edgesight.bench.folding.synthesis import synthesised
+from edgesight.hls.cost.cells import Cells
 from edgesight.bench.kept import ROOT, Found
 from edgesight.bench.report import Check
 from edgesight.hls.dataflow.reference import Reference

@@ -14,9 +14,10 @@ from rich.console import Console
 from edgesight.bench.folding import ours
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.layers import Layer
-from edgesight.bench.folding.synthesis import Cells, synthesised
+from edgesight.bench.folding.synthesis import synthesised
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
+from edgesight.hls.cost.cells import Cells
 from edgesight.sim.workers import progress
 
 # 3 x 3 of 256 channels of 8 bits, on a map 32 wide.

@@ -27,11 +27,7 @@ from edgesight.cli.options import (
     warn,
 )
 from edgesight.cli.show import load, show_package
-from edgesight.hls.zoo import (
-    Earlier,
-    calibrated_as,
-    shipped,
-)
+from edgesight.hls.zoo import Earlier, calibrated_as, shipped
 
 if TYPE_CHECKING:
     from edgesight.cli.data import Sampled

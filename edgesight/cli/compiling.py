@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edgesight.cli.aims import AimAsked, Asked, aim_of, solved, with_report
 from edgesight.cli.ending import ArgumentError
 from edgesight.cli.options import Json, budgets_of, factors_alone, factors_of, runtime_of, warn
 from edgesight.cli.show import show_package
-from edgesight.hls.folding import Folding
+from edgesight.hls.folding import Folding, Runtime
 from edgesight.hls.onto import Base
-from edgesight.hls.zoo import Earlier, calibrated_as, check_same_networks, compile_zoo, foldings_of, out_of_reach
+from edgesight.hls.zoo import (
+    Earlier,
+    calibrated_as,
+    check_same_networks,
+    compile_zoo,
+    foldings_of,
+    networks_in,
+    out_of_reach,
+)
 
 _CYCLES = "1500,10000"  # of a cascade of two stages
 
@@ -34,6 +44,24 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
         typer.Option(
             help="Cycles that each layer of a stage may take for an image: one to four numbers with commas; default "
             "1500,10000, of a network alone 10000."
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(help="Fold for this board instead of by --cycles: with --fps, or as fast as fits."),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Images a second on --board, with the least that it is short of.")
+    ] = None,
+    max_luts: Annotated[
+        int | None, typer.Option("--max-luts", min=1, help="Look-up tables of --board that the kernel may take.")
+    ] = None,
+    exit_rates: Annotated[
+        str | None,
+        typer.Option(
+            "--exit-rates",
+            help="With --board: the share of the images that reaches each stage, such as 1,0.3. A burst of images that "
+            "all go on is answered at the last stage's own rate. Default: all reach every stage.",
         ),
     ] = None,
     reuse: Annotated[
@@ -81,20 +109,25 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = zoo.suffix == ".onnx"
-    budgets = budgets_of(cycles or ("10000" if alone else _CYCLES))
-    factors = {} if alone else factors_of(reuse or [], len(budgets))
-    PACKAGE.check_folder(out)
-    if onto is not None and (cycles or reuse or runtime_weights):
+    if onto is not None and (cycles or board or reuse or runtime_weights):
         raise ArgumentError(
-            f"--onto {onto}: it says how the hardware is built: leave out --cycles, --reuse, --runtime-weights"
+            f"--onto {onto}: it says how the hardware is built: leave out --cycles, --board, --reuse, --runtime-weights"
         )
+    if board is not None and runtime_weights:
+        raise ArgumentError(
+            f"--board {board}: weights that are loaded at run time have no cost model yet: leave out "
+            "--runtime-weights, or use --cycles"
+        )
+    aim = aim_of(Asked(board, fps, max_luts, exit_rates), cycles)
+    budgets = budgets_of(cycles or ("10000" if alone else _CYCLES))
+    PACKAGE.check_folder(out)
     base = None if onto is None else Base.of(onto, alone)
     if alone:
         if len(budgets) != 1 or calibration is not None:
             raise ArgumentError(f"{zoo} is a network alone; give one number of --cycles, and no --calibration")
         runtime = runtime_of(runtime_weights or [], None)["stage0"]
-        folding = Folding(budgets[0], factors_alone(reuse or []), runtime)
-        _compile_alone(zoo, out, _Alone(folding, input_, csim), base, json_)
+        told = _Alone(budgets[0], aim, factors_alone(reuse or []), runtime, input_, csim)
+        _compile_alone(zoo, out, told, base, json_)
         return
     if input_ is not None:
         raise ArgumentError(f"--input: {zoo} is a zoo folder, whose networks take bytes of pictures; leave it out")
@@ -102,11 +135,16 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
     stages = stages_in(zoo, card)
     if base is not None:
         budgets = [1] * len(base.foldings)
+    elif aim is not None:
+        aim = aim.of_stages(zoo, stages)
+        budgets = [1] * len(aim.exit_rates)
     elif cycles is None and stages not in (0, len(budgets)):
         raise ArgumentError(f"{zoo} holds {stages} stages: give --cycles, a number for each, such as {_CYCLES}")
+    factors = factors_of(reuse or [], len(budgets))
     check_files(zoo, card, len(budgets))
     if stages > len(budgets):
-        warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since --cycles has {len(budgets)} numbers"])
+        given = "--cycles" if aim is None else "--exit-rates"
+        warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since {given} has {len(budgets)} numbers"])
     warn(warnings(zoo, card))
     before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:
@@ -114,8 +152,12 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
     from edgesight.hls.csim import build_library
 
     if base is None:
-        foldings = foldings_of(budgets, factors, runtime_of(runtime_weights or [], len(budgets)))
-        package = compile_zoo(zoo, out, foldings)
+        made = None
+        if aim is not None:
+            made = solved(networks_in(zoo, len(budgets)), aim, list(factors.values()), told=not json_)
+        loaded = runtime_of(runtime_weights or [], len(budgets))
+        foldings = foldings_of(budgets, factors, loaded) if made is None else list(made.solved.foldings)
+        package = with_report(compile_zoo(zoo, out, foldings), made)
         warn(out_of_reach(package, foldings))
     else:
         package = base.put(out, partial(compile_zoo, zoo, foldings=base.foldings))
@@ -130,7 +172,10 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
 class _Alone:
     """What `compile` was told of a network alone."""
 
-    folding: Folding
+    cycles: int
+    aim: AimAsked | None
+    reuse: Mapping[str, int]
+    runtime: Runtime | None
     input: str | None
     csim: bool
 
@@ -141,10 +186,14 @@ def _compile_alone(path: Path, out: Path, told: _Alone, base: Base | None, json_
     from edgesight.hls.csim import build_library
 
     entry = None if told.input is None else entry_of_type(told.input)
-    folding = told.folding if base is None else base.foldings[0]
+    folding = Folding(told.cycles, told.reuse, told.runtime) if base is None else base.foldings[0]
+    made = None
+    if told.aim is not None:
+        made = solved([path], told.aim.of_stages(path, 1), [told.reuse], entry, told=not json_)
+        folding = made.solved.foldings[0]
     name, network = out.resolve().name, Network("stage0", path, folding, entry)
     if base is None:
-        package = compile_alone(name, network, out)
+        package = with_report(compile_alone(name, network, out), made)
         warn(out_of_reach(package, [folding]))
     else:
         package = base.put(out, partial(compile_alone, name, network))

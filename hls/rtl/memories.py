@@ -1,10 +1,11 @@
-"""The memories of thresholding.sv: a tree of thresholds for each channel, a file for each level of each lane.
+"""Memories of a network's module; of thresholding.sv: a tree of thresholds a channel, a file a level of each lane.
 
 And what mvu.sv is told where bias and rounding come from memories.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from edgesight.hls.dataflow.operators import Scale, Stream, Threshold
 from edgesight.hls.dataflow.runtime import shift_bits
 from edgesight.hls.network import Integers
+from edgesight.hls.rtl.parts import Instances, address_bits
 from edgesight.hls.rtl.units import signed_bits
 
 
@@ -84,3 +86,58 @@ def loaded_rounding(scale: Scale, sums: Stream) -> dict[str, object]:
         "Saturate": int(scale.reach is not None),
     }
     return parameters if scale.reach is None else {**parameters, "ShiftBits": shift_bits(bits + 1)}
+
+
+class Memories:
+    """Memories as they are written among `instances`: `files` make their texts.
+
+    `loaded`: the files of those that are written at run time, in the order of their numbers.
+    """
+
+    def __init__(self, instances: Instances, module: str, first: int) -> None:
+        """Of the module `module`; `first`: the number of the first one that is written at run time."""
+        self.instances = instances
+        self.files: dict[str, Callable[[], str]] = {}
+        self.loaded: list[str] = []
+        self._module, self._first = module, first
+
+    def file(self, name: str, words: Callable[[], str]) -> str:
+        """The file's name of a memory whose text `words` makes."""
+        file = f"{self._module}_{name}.mem"
+        self.files[file] = words
+        return file
+
+    def write(
+        self,
+        place: int,
+        name: str,
+        file: str,
+        words: int,
+        bits: int,
+        style: str = "auto",
+        *,
+        loaded: bool,
+        rising: bool = False,
+    ) -> None:
+        """A memory with its signals `name`_en, _addr and _data; `loaded`: written at run time, wherever it lies then.
+
+        `rising`: its words rise, as thresholds do.
+        """
+        ports = ".clk_i, "
+        counts: dict[str, object] = {"Width": bits, "Depth": words}
+        if loaded:
+            kind, more = "runtime_memory", f".Memory({self._first + len(self.loaded)}), "
+            ports += ".bus_i(weights_q), "
+            self.loaded.append(file)
+        else:
+            kind, more = "weight_memory", "" if style == "auto" else f'.Style("{style}"), '
+            counts |= {"Style": style, "Sorted": int(rising)}
+        self.instances.body += [
+            f"  logic {name}_en;",
+            f"  logic [{address_bits(words) - 1}:0] {name}_addr;",
+            f"  logic [{bits - 1}:0] {name}_data;",
+            f'  {kind} #(.Width({bits}), .Depth({words}), {more}.File("{file}")) u_{name} (',
+            f"    {ports}.en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
+            "  );",
+        ]
+        self.instances.count(place, kind, name, counts)

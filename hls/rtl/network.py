@@ -15,6 +15,7 @@ Where weights are loaded at run time, `weights_i` is the bus that writes them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -29,34 +30,37 @@ from edgesight.hls.dataflow.operators import (
     Stream,
     Threshold,
     Upsample,
-    Window,
 )
 from edgesight.hls.dataflow.runtime import shift_bits
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
-from edgesight.hls.network import Shape
+from edgesight.hls.network import Integers, Shape
 from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.joins import join_depths
-from edgesight.hls.rtl.memories import loaded_rounding, trees
+from edgesight.hls.rtl.memories import Memories, loaded_rounding
+from edgesight.hls.rtl.parts import Instances, Part
+from edgesight.hls.rtl.quantisers import write_scale, write_thresholds
 from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
 from edgesight.hls.rtl.unrolled import instantiate_unrolled, unrolled
-from edgesight.hls.rtl.windows import gathering_pixels, in_words
-from edgesight.hls.verilog import declare, identifier, instantiate, memory_file, packed, weight_words
+from edgesight.hls.rtl.windows import gathering_pixels, in_words, window_parameters
+from edgesight.hls.verilog import declare, identifier, memory_file, packed, weight_words
 
 # A register before the memories: they lie far apart.
 _BUS = ["  weights_pkg::bus_t weights_q;", "  always_ff @(posedge clk_i) weights_q <= weights_i;"]
+_MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2}  # mvu.sv's numbers
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
 _WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 
 
 @dataclass(frozen=True)
 class EmittedNetwork:
-    """A network's module `name`, its files, and the units that it is made of."""
+    """A network's module `name`, its files, and the units and instances that it is made of."""
 
     name: str
     sources: dict[str, str]  # file name -> text: the module and its memories, without the library
     units: tuple[Unit, ...]
+    parts: tuple[Part, ...]
     loaded: tuple[str, ...] = ()  # files of the memories that are written at run time, in the order of their numbers
 
     def project(self) -> dict[str, str]:
@@ -73,26 +77,45 @@ def emit_network(
     layer that the hardware cannot compute, or a reuse factor for one that is not there.
     """
     units = plan(network, folding, beat)
-    module = _Module(name, network, units, beat or network.entry.output.shape.channels, first_memory)
-    sources = {f"{name}.sv": module.text(), **module.files}
-    return EmittedNetwork(name, sources, tuple(units.values()), tuple(module.loaded))
+    entry = beat or network.entry.output.shape.channels
+    interval, _ = slowest(network, list(units.values()))
+    module = _Module(name, network, units, interval, join_depths(network), entry, first_memory)
+    sources = {f"{name}.sv": module.text(), **{file: words() for file, words in module.memories.files.items()}}
+    parts, loaded = tuple(module.instances.parts), tuple(module.memories.loaded)
+    return EmittedNetwork(name, sources, tuple(units.values()), parts, loaded)
+
+
+def parts_of(
+    network: IntegerNetwork, units: dict[int, Unit], interval: int, depths: dict[int, list[int]]
+) -> list[Part]:
+    """The instances that a network of `units` is made of, where it is to take `interval` cycles a frame.
+
+    `depths`: what `join_depths` gives, which no folding changes.
+    """
+    entry = network.entry.output.shape.channels
+    return _Module("network", network, units, interval, depths, entry, 0).instances.parts
 
 
 class _Module:
-    """The module's text as it grows: `body` are its lines, `files` its memories."""
+    """The module's text as it grows: `body` are its lines, with `instances` and `memories`."""
 
     def __init__(
-        self, name: str, network: IntegerNetwork, units: dict[int, Unit], beat: int, first_memory: int
+        self,
+        name: str,
+        network: IntegerNetwork,
+        units: dict[int, Unit],
+        interval: int,
+        depths: dict[int, list[int]],
+        beat: int,
+        first_memory: int,
     ) -> None:
         self.name, self.network, self.units = name, network, units
         self._beat_bits = beat * network.entry.output.bits
-        self.first_memory = first_memory
-        self.loaded: list[str] = []  # files of the memories that are written at run time
         self.body: list[str] = []
-        self.files: dict[str, str] = {}
-        self._depths = join_depths(network)
-        self._interval, _ = slowest(network, list(units.values()))
-        self._streams = Streams(self.body)
+        self.instances = Instances(self.body)
+        self.memories = Memories(self.instances, name, first_memory)
+        self._interval, self._depths = interval, depths
+        self._streams = Streams(self.instances)
         self._coding = Coding(network)
         self._ways: dict[tuple[int, int], Way] = {}  # (operator, which of its sources) -> stream
         self._ports: dict[int, str] = {}  # output -> stream
@@ -133,10 +156,10 @@ class _Module:
                 "  input  logic s_valid_i,",
                 "  output logic s_ready_o,",
                 f"  input  logic [{self._beat_bits - 1}:0] s_data_i,",
-                *(["  input  weights_pkg::bus_t weights_i,"] if self.loaded else []),
+                *(["  input  weights_pkg::bus_t weights_i,"] if self.memories.loaded else []),
                 *ports,
                 ");",
-                *(_BUS if self.loaded else []),
+                *(_BUS if self.memories.loaded else []),
                 *self.body,
                 *ends,
                 "endmodule",
@@ -159,18 +182,19 @@ class _Module:
             for user in users:
                 self._ways[user] = self._buffered(place, way, of, user)
             for k in outputs:
-                self._ports[k] = self._streams.whole(self._numbers(place, way), self.network.operators[place].output)
+                output = self.network.operators[place].output
+                self._ports[k] = self._streams.whole(place, self._numbers(place, way), output)
             return
-        source = self._streams.whole(way, of)
+        source = self._streams.whole(place, way, of)
         if place:
-            source = self._streams.fifo(source, f"{source}_q", of, _row(of.shape))
+            source = self._streams.fifo(place, source, f"{source}_q", of, _row(of.shape))
         count = len(users) + len(outputs)
         fork, ways = f"{source}_fork", [f"{source}_way{k}" for k in range(count)]
         self.body += [
             f"  logic [{count - 1}:0] {fork}_valid, {fork}_ready;",
             f"  logic [{pixel_bits(of) - 1}:0] {fork}_data;",
         ]
-        instantiate(self.body, "stream_fork", f"u_{fork}", {"Width": pixel_bits(of), "Users": count}, source, fork)
+        self.instances.add(place, "stream_fork", fork, {"Width": pixel_bits(of), "Users": count}, source, fork)
         for k, name in enumerate(ways):
             self._streams.declare(name, of)
             self.body += [
@@ -180,8 +204,8 @@ class _Module:
             ]
         for (at, which), name in zip(users, ways, strict=False):
             rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
-            buffer = self._streams.fifo(name, f"{name}_q", of, self._depth(at, which, max(_SHALLOW, rest)))
-            self._ways[at, which] = Way(buffer, of.shape.channels)
+            depth = self._depth(at, which, max(_SHALLOW, rest))
+            self._ways[at, which] = Way(self._streams.fifo(at, name, f"{name}_q", of, depth), of.shape.channels)
         for k, name in zip(outputs, ways[len(users) :], strict=True):
             self._ports[k] = self._numbers(place, Way(name, of.shape.channels)).name
 
@@ -205,9 +229,9 @@ class _Module:
         replays = user[0] in self.units and self.units[user[0]].replays
         if not place or reads_in_place or replays or self._keeps(user[0]):
             return way
-        source, depth = self._streams.whole(way, of), self._ahead(user[0], of.shape)
+        source, depth = self._streams.whole(place, way, of), self._ahead(user[0], of.shape)
         depth = self._depth(*user, _SHALLOW) if isinstance(takes, Add | Concat) else depth
-        return Way(self._streams.fifo(source, f"{source}_q", of, depth), of.shape.channels)
+        return Way(self._streams.fifo(user[0], source, f"{source}_q", of, depth), of.shape.channels)
 
     def _ahead(self, place: int, source: Shape) -> int:
         """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
@@ -242,10 +266,13 @@ class _Module:
         match operator:
             case Matrix():
                 self._matrix(unit, operator, stream)
-            case Threshold():
-                self._threshold(unit, self._coding.quantiser(unit.place), stream)
-            case Scale():
-                self._scale(unit, operator, stream)
+            case Threshold() | Scale():
+                taken = self._coding.taken(unit.place)
+                source = self._streams.in_beats(unit.place, self._taken(unit.place), taken, unit.pe)
+                if isinstance(operator, Scale):
+                    write_scale(self.instances, unit, operator, taken, source, stream)
+                else:
+                    write_thresholds(self.memories, unit, self._coding.quantiser(unit.place), taken, source, stream)
             case _:
                 self._by_pixels(unit, operator, stream)
         self._spread(place, Way(stream, channels), given)
@@ -253,11 +280,14 @@ class _Module:
     def _by_pixels(self, unit: Unit, operator: Operator, stream: str) -> None:
         """A unit that works on whole pixels."""
         sources = [self._coding.taken(unit.place, which) for which in range(len(operator.sources))]
-        ways = [self._streams.whole(self._taken(unit.place, which), source) for which, source in enumerate(sources)]
+        ways = [
+            self._streams.whole(operator.sources[which], self._taken(unit.place, which), source)
+            for which, source in enumerate(sources)
+        ]
         match operator:
             case MaxPool():
-                parameters = {"Signed": int(sources[0].signed), **_window(operator.window, sources[0])}
-                instantiate(self.body, "max_pool", f"u_{stream}", parameters, ways[0], stream)
+                parameters = {"Signed": int(sources[0].signed), **window_parameters(operator.window, sources[0])}
+                self.instances.add(unit.place, "max_pool", stream, parameters, ways[0], stream)
             case Upsample():
                 parameters = {
                     "Width": pixel_bits(sources[0]),
@@ -265,9 +295,9 @@ class _Module:
                     "FactorH": operator.factor[0],
                     "FactorW": operator.factor[1],
                 }
-                instantiate(self.body, "upsample", f"u_{stream}", parameters, ways[0], stream)
+                self.instances.add(unit.place, "upsample", stream, parameters, ways[0], stream)
             case Add() | Concat():
-                self._join(operator, sources, ways, stream)
+                self._join(unit, operator, sources, ways, stream)
             case _:
                 raise TypeError(f"{type(operator).__name__} is not known here")
 
@@ -276,8 +306,8 @@ class _Module:
         scale = None if unit.fused is None else self.network.operators[unit.fused]
         assert scale is None or isinstance(scale, Scale)  # which is what a matrix is fused with
         made = unrolled(f"{self.name}_{stream}_sums", operator, scale, self._coding.taken(unit.place))
-        self.files[f"{made.name}.sv"] = made.text
-        instantiate_unrolled(self.body, made, source, stream)
+        self.memories.files[f"{made.name}.sv"] = lambda: made.text
+        instantiate_unrolled(self.instances, unit.place, made, source, stream)
 
     def _matrix(self, unit: Unit, operator: Matrix, stream: str) -> None:
         taken, sums = self._coding.taken(unit.place), self._coding.given(unit.place)
@@ -290,12 +320,10 @@ class _Module:
         elif not is_dense(operator, taken.shape) and not is_pointwise(operator.window):
             source = self._windows(unit, operator, taken, f"{stream}_window")
         else:
-            source = self._streams.whole(self._taken(unit.place), taken)
+            source = self._streams.whole(operator.sources[0], self._taken(unit.place), taken)
         if unit.unrolled:
             self._unrolled(unit, operator, source, stream)
             return
-        file = f"{self.name}_{stream}_weights.mem"
-        self.files[file] = weight_words((weights + 1) // 2 if agree else weights, unit.fold, unit.weight_bits)
         words = beats * (outputs // unit.pe) * (lanes // unit.simd)
         parameters: dict[str, object] = {
             "InLanes": lanes * operator.groups,
@@ -310,6 +338,7 @@ class _Module:
             "Taps": taps,
             **({"Sliced": 1} if unit.memory is not None or unit.replays else {}),
             **({"Agree": 1} if agree else {}),
+            **({} if unit.products_in == "auto" else {"Multipliers": _MULTIPLIERS[unit.products_in]}),
         }
         bias = [".bias_en_o(), .bias_addr_o(), .bias_data_i('0), .rounding_i('0)"]
         if unit.fused is None:
@@ -342,38 +371,40 @@ class _Module:
             )
         parameters["BiasShift"] = 0
         weight = f"{stream}_weight"
-        self._memory(weight, file, words, unit.pe * unit.simd * unit.weight_bits, loaded=operator.runtime)
+        size = words, unit.pe * unit.simd * unit.weight_bits
+        file = self.memories.file(f"{stream}_weights", partial(_weights, weights, unit, agree))
+        self.memories.write(unit.place, weight, file, *size, unit.weights_in, loaded=operator.runtime)
         extra = [f".weight_{port}({weight}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-        instantiate(self.body, "mvu", f"u_{stream}", parameters, source, stream, extra + bias)
+        self.instances.add(unit.place, "mvu", stream, parameters, source, stream, extra + bias)
 
     def _loaded_bias(self, unit: Unit, scale: Scale, sums: Stream, stream: str) -> list[str]:
         """The ports by which a matrix unit takes bias and rounding that are loaded at run time; their memories."""
         bits = signed_bits(sums.low, sums.high)
         memory = f"{stream}_bias"
-        file = f"{self.name}_{memory}.mem"
-        self.files[file] = memory_file(scale.offset.reshape(-1, unit.pe), bits)
-        self._memory(memory, file, sums.shape.channels // unit.pe, unit.pe * bits, loaded=True)
+        file = self.memories.file(memory, partial(memory_file, scale.offset.reshape(-1, unit.pe), bits))
+        self.memories.write(unit.place, memory, file, sums.shape.channels // unit.pe, unit.pe * bits, loaded=True)
         ports = [f".bias_{port}({memory}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
         if scale.reach is None:
             return [*ports, ".rounding_i('0)"]
         shift, memory = shift_bits(bits + 1), f"{stream}_rounding"
-        file = f"{self.name}_{memory}.mem"
-        self.files[file] = memory_file(np.array([[scale.rounding << shift | scale.shift]]), shift + 2)
-        self._memory(memory, file, 1, shift + 2, loaded=True)
+        rounding = np.array([[scale.rounding << shift | scale.shift]])
+        file = self.memories.file(memory, partial(memory_file, rounding, shift + 2))
+        self.memories.write(unit.place, memory, file, 1, shift + 2, loaded=True)
         self.body += [f"  assign {memory}_en = 1'b1;", f"  assign {memory}_addr = 1'b0;"]
         return [*ports, f".rounding_i({memory}_data)"]
 
     def _windows(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
         """The windows of what the unit takes as stream `stream`, whole or by the steps of the unit."""
         way, memory = self._taken(unit.place), unit.memory
-        parameters = _window(operator.window, taken)
+        parameters = window_parameters(operator.window, taken)
         if memory is None:
             declare(self.body, stream, operator.window.kernel[0] * operator.window.kernel[1] * pixel_bits(taken))
-            instantiate(self.body, "sliding_window", f"u_{stream}", parameters, self._streams.whole(way, taken), stream)
+            source = self._streams.whole(operator.sources[0], way, taken)
+            self.instances.add(unit.place, "sliding_window", stream, parameters, source, stream)
             return stream
         word = memory.side_blocks * unit.simd
         worded = in_words(memory, unit.simd, operator.groups, taken.shape.channels, way.channels)
-        source = self._streams.in_beats(way, taken, word if worded else taken.shape.channels)
+        source = self._streams.in_beats(unit.place, way, taken, word if worded else taken.shape.channels)
         declare(self.body, stream, memory.side_blocks * unit.simd * taken.bits)
         parameters |= {
             "Blocks": operator.groups,
@@ -383,7 +414,7 @@ class _Module:
             "Pixels": memory.pixels,
             **({"Worded": 1} if worded else {}),
         }
-        instantiate(self.body, "window_memory", f"u_{stream}", parameters, source, stream)
+        self.instances.add(unit.place, "window_memory", stream, parameters, source, stream)
         return stream
 
     def _replayed(self, unit: Unit, operator: Matrix, taken: Stream, stream: str) -> str:
@@ -393,96 +424,19 @@ class _Module:
         word = max(1, unit.pe // outputs) * unit.simd
         way = self._taken(unit.place)
         even = word % way.channels == 0 or way.channels % word == 0
-        source = self._streams.in_beats(way if even else Way(self._streams.whole(way, taken), channels), taken, word)
+        if not even:
+            way = Way(self._streams.whole(unit.place, way, taken), channels)
+        source = self._streams.in_beats(unit.place, way, taken, word)
         if operator.sources != (0,):
             depth = channels // word * self._ahead(unit.place, taken.shape)
-            source = self._streams.fifo(source, f"{source}_q", taken, depth, word)
+            source = self._streams.fifo(unit.place, source, f"{source}_q", taken, depth, word)
         declare(self.body, stream, word * taken.bits)
         parameters: dict[str, object] = {"Width": word * taken.bits, "Turns": max(1, outputs // unit.pe)}
         parameters["Words"] = operator.weights[0].size // unit.simd
-        instantiate(self.body, "replay_buffer", f"u_{stream}", parameters, source, stream)
+        self.instances.add(unit.place, "replay_buffer", stream, parameters, source, stream)
         return stream
 
-    def _memory(self, name: str, file: str, words: int, bits: int, *, loaded: bool) -> None:
-        """A memory with its signals `name`_en, _addr and _data; `loaded`: it is written at run time."""
-        kind, ports = f"weight_memory #(.Width({bits}), .Depth({words}), ", ".clk_i, "
-        if loaded:
-            number = self.first_memory + len(self.loaded)
-            kind = f"runtime_memory #(.Width({bits}), .Depth({words}), .Memory({number}), "
-            ports += ".bus_i(weights_q), "
-            self.loaded.append(file)
-        self.body += [
-            f"  logic {name}_en;",
-            f"  logic [{_address_bits(words) - 1}:0] {name}_addr;",
-            f"  logic [{bits - 1}:0] {name}_data;",
-            f'  {kind}.File("{file}")) u_{name} (',
-            f"    {ports}.en_i({name}_en), .addr_i({name}_addr), .data_o({name}_data)",
-            "  );",
-        ]
-
-    def _threshold(self, unit: Unit, operator: Threshold, stream: str) -> None:
-        taken, out = self._coding.taken(unit.place), operator.output
-        source = self._streams.in_beats(self._taken(unit.place), taken, unit.pe)
-        tree = trees(operator, taken)
-        groups = out.shape.channels // unit.pe
-        address = _address_bits(groups << (tree.levels - 1))
-        lanes = tree.levels * unit.pe
-        ports = f"{stream}_threshold"
-        self.body += [
-            f"  logic [{tree.levels - 1}:0] {ports}_en;",
-            f"  logic [{lanes * address - 1}:0] {ports}_addr;",
-            f"  logic [{lanes * tree.word_bits - 1}:0] {ports}_data;",
-        ]
-        for level in range(tree.levels):
-            words = groups << level
-            for p in range(unit.pe):
-                lane, memory = level * unit.pe + p, f"{stream}_level{level}_{p}"
-                file = f"{self.name}_{memory}.mem"
-                self.files[file] = memory_file(tree.words(level, p, unit.pe), tree.word_bits)
-                self._memory(memory, file, words, tree.word_bits, loaded=operator.runtime)
-                self.body += [
-                    f"  assign {memory}_en = {ports}_en[{level}];",
-                    f"  assign {memory}_addr = {ports}_addr[{lane * address}+:{_address_bits(words)}];",
-                    f"  assign {ports}_data[{lane * tree.word_bits}+:{tree.word_bits}] = {memory}_data;",
-                ]
-        parameters: dict[str, object] = {
-            "Channels": out.shape.channels,
-            "Pe": unit.pe,
-            "InWidth": taken.bits,
-            "InSigned": int(taken.signed),
-            "Levels": tree.levels,
-            "ThresholdWidth": tree.bits,
-            **({} if tree.senses is None else {"Senses": 1}),
-            "OutWidth": out.bits,
-            "First": packed(tree.first, out.bits),
-            "Step": packed(operator.step if tree.senses is None else abs(operator.step), out.bits),
-        }
-        extra = [f".threshold_{port}({ports}_{port[:-2]})" for port in ("en_o", "addr_o", "data_i")]
-        instantiate(self.body, "thresholding", f"u_{stream}", parameters, source, stream, extra)
-
-    def _scale(self, unit: Unit, operator: Scale, stream: str) -> None:
-        taken, out = self._coding.taken(unit.place), operator.output
-        source = self._streams.in_beats(self._taken(unit.place), taken, unit.pe)
-        multiplier = signed_bits(int(operator.multiplier.min()), int(operator.multiplier.max()))
-        offset = signed_bits(int(operator.offset.min()), int(operator.offset.max()))
-        parameters: dict[str, object] = {
-            "Channels": out.shape.channels,
-            "Pe": unit.pe,
-            "InWidth": taken.bits,
-            "InSigned": int(taken.signed),
-            "MultiplierWidth": multiplier,
-            "Multiplier": packed(operator.multiplier, multiplier),
-            "OffsetWidth": offset,
-            "Offset": packed(operator.offset, offset),
-            "Shift": operator.shift,
-            "Round": operator.rounding,
-            "OutWidth": out.bits,
-            "Low": f"64'sh{out.low & (1 << 64) - 1:x}",
-            "High": f"64'sh{out.high & (1 << 64) - 1:x}",
-        }
-        instantiate(self.body, "rescale", f"u_{stream}", parameters, source, stream)
-
-    def _join(self, operator: Operator, sources: list[Stream], ways: list[str], stream: str) -> None:
+    def _join(self, unit: Unit, operator: Operator, sources: list[Stream], ways: list[str], stream: str) -> None:
         out, count = operator.output, len(ways)
         sizes = [source.shape.channels * out.bits for source in sources]
         joined = f"{stream}_joined"
@@ -503,10 +457,14 @@ class _Module:
             ]
         if isinstance(operator, Add):
             parameters: dict[str, object] = {"Sources": count, "Values": out.shape.channels, "Width": out.bits}
-            instantiate(self.body, "stream_add", f"u_{stream}", parameters, joined, stream)
+            self.instances.add(unit.place, "stream_add", stream, parameters, joined, stream)
         else:
             parameters = {"Sources": count, "Width": sum(sizes)}
-            instantiate(self.body, "stream_concat", f"u_{stream}", parameters, joined, stream)
+            self.instances.add(unit.place, "stream_concat", stream, parameters, joined, stream)
+
+
+def _weights(weights: Integers, unit: Unit, agree: bool) -> str:
+    return weight_words((weights + 1) // 2 if agree else weights, unit.fold, unit.weight_bits)
 
 
 def _extended(value: str, signed: bool) -> str:
@@ -516,27 +474,6 @@ def _extended(value: str, signed: bool) -> str:
 def _row(shape: Shape) -> int:
     """The depth that decouples a unit that works in bursts of a row from one that works steadily."""
     return max(_SHALLOW, shape.width) if shape.height > 1 else _SHALLOW
-
-
-def _address_bits(words: int) -> int:
-    return max(1, (words - 1).bit_length())
-
-
-def _window(window: Window, source: Stream) -> dict[str, object]:
-    pads = zip(("Top", "Left", "Bottom", "Right"), window.pads, strict=True)
-    return {
-        "Channels": source.shape.channels,
-        "Width": source.bits,
-        "ImgH": source.shape.height,
-        "ImgW": source.shape.width,
-        **{f"Pad{side}": pad for side, pad in pads},
-        "KernelH": window.kernel[0],
-        "KernelW": window.kernel[1],
-        "StrideH": window.stride[0],
-        "StrideW": window.stride[1],
-        "DilationH": window.dilation[0],
-        "DilationW": window.dilation[1],
-    }
 
 
 def _told(stream: Stream) -> str:

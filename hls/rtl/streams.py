@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgesight.hls.dataflow.operators import Stream
-from edgesight.hls.verilog import declare, instantiate
+from edgesight.hls.rtl.parts import Instances
+from edgesight.hls.verilog import declare
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,24 @@ def pixel_bits(stream: Stream) -> int:
 
 
 class Streams:
-    """Writes streams into the lines `body` of a module."""
+    """Writes streams into a module, each for the operator at a `place`."""
 
-    def __init__(self, body: list[str]) -> None:
-        """Into `body`."""
-        self._body = body
+    def __init__(self, instances: Instances) -> None:
+        """Into the module with these instances."""
+        self._instances, self._body = instances, instances.body
 
     def declare(self, name: str, of: Stream) -> None:
         """A stream of whole pixels."""
         declare(self._body, name, pixel_bits(of))
 
-    def fifo(self, source: str, name: str, of: Stream, depth: int, channels: int | None = None) -> str:
+    def fifo(self, place: int, source: str, name: str, of: Stream, depth: int, channels: int | None = None) -> str:
         """What stream `source` gives, as stream `name` behind a buffer; of whole pixels, or of so many channels."""
         bits = (channels or of.shape.channels) * of.bits
         declare(self._body, name, bits)
-        instantiate(self._body, "stream_fifo", f"u_{name}", {"Width": bits, "Depth": depth}, source, name)
+        self._instances.add(place, "stream_fifo", name, {"Width": bits, "Depth": depth}, source, name)
         return name
 
-    def in_beats(self, way: Way, of: Stream, channels: int) -> str:
+    def in_beats(self, place: int, way: Way, of: Stream, channels: int) -> str:
         """The stream of `way` in beats of so many channels, of which a beat has a whole number, or the reverse."""
         if way.channels == channels:
             return way.name
@@ -51,12 +52,12 @@ class Streams:
         narrow, wide = sorted((way.channels, channels))
         parameters: dict[str, object] = {"Width": narrow * of.bits, "Parts": wide // narrow}
         module = "stream_gather" if channels > way.channels else "stream_split"
-        instantiate(self._body, module, f"u_{name}", parameters, way.name, name)
+        self._instances.add(place, module, name, parameters, way.name, name)
         return name
 
-    def whole(self, way: Way, of: Stream) -> str:
+    def whole(self, place: int, way: Way, of: Stream) -> str:
         """The stream of `way` in whole pixels."""
-        return self.in_beats(way, of, of.shape.channels)
+        return self.in_beats(place, way, of, of.shape.channels)
 
     def numbers(self, way: Way) -> Way:
         """The stream of `way`, of bits that stand for 1 and -1, as numbers of two bits."""

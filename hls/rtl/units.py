@@ -22,7 +22,16 @@ from edgesight.hls.dataflow.operators import (
     Window,
     sum_bounds,
 )
-from edgesight.hls.folding import Fold, Folding, choose_fold, largest_reuse, smallest_pe
+from edgesight.hls.folding import (
+    Fold,
+    Folding,
+    ProductsIn,
+    WeightsIn,
+    choose_fold,
+    folds_of,
+    largest_reuse,
+    smallest_pe,
+)
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
 from edgesight.hls.rtl.bipolar import Coding
 from edgesight.hls.rtl.windows import WindowMemory, replays, window_memory
@@ -57,6 +66,8 @@ class Unit:
     memory: WindowMemory | None = None  # from which this matrix reads its windows
     replays: bool = False  # this matrix, on single pixels, reads their parts again and again
     unrolled: bool = False  # this matrix is not folded, and its weights are no memory but additions
+    weights_in: WeightsIn = "auto"
+    products_in: ProductsIn = "auto"
 
     @property
     def fold(self) -> Fold:
@@ -77,7 +88,7 @@ def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> 
     Raises CompileError naming what the hardware cannot compute, and reuse factors for layers that are not there.
     """
     named = [operator.name for operator in network.operators if isinstance(operator, Matrix)]
-    unknown = sorted(set(folding.reuse) - set(named))
+    unknown = sorted({*folding.reuse, *folding.choices} - set(named))
     if unknown:
         raise CompileError(f"no layer {', '.join(unknown)} to give a reuse factor to; name one of {', '.join(named)}")
     refuse(_impossible(network))
@@ -96,6 +107,8 @@ def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> 
     fused = {unit.fused for unit in units.values()}
     # Nothing needs to be faster than the slowest matrix: so the matrices' factors alone say what hardware it is.
     slowest_of_all = max((unit.cycles for unit in units.values()), default=folding.cycles)
+    if folding.choices:
+        slowest_of_all = folding.cycles
     for place, operator in enumerate(network.operators):
         if isinstance(operator, Entry | Matrix) or place in fused:
             continue
@@ -106,7 +119,7 @@ def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> 
         if behind is not None and isinstance(operator, Threshold | Scale) and network.has_one_user(behind.place):
             pe = _reading_pe(behind, network)
             unit = replace(unit, pe=pe, cycles=operator.output.shape.pixels * (operator.output.shape.channels // pe))
-        units[place] = unit
+        units[place] = replace(unit, weights_in="distributed") if folding.choices else unit
     return dict(sorted(units.items()))
 
 
@@ -226,10 +239,17 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     outputs, beats, lanes = weights.shape
     dense = is_dense(operator, source.shape)
     positions = operator.output.shape.pixels
-    reuse = folding.reuse.get(operator.name) or largest_reuse(
-        folding.cycles, positions, outputs, lanes, beats, operator.groups
-    )
-    fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
+    choice = folding.choices.get(operator.name)
+    if choice is None:
+        reuse = folding.reuse.get(operator.name) or largest_reuse(
+            folding.cycles, positions, outputs, lanes, beats, operator.groups
+        )
+        fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
+    else:
+        folds = folds_of(outputs, lanes, beats, operator.groups)
+        fold = next(fold for fold in folds if (fold.pe, fold.simd) == (choice.pe, choice.simd))
+        reuse = folding.reuse.get(operator.name) or fold.cycles
+    automatic = choice is None or (choice.weights_in, choice.products_in) == ("auto", "auto")
     memory, cycles = None, max(positions * fold.cycles, source.shape.pixels)
     single = dense or is_pointwise(operator.window)
     if not single:
@@ -251,8 +271,11 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
         reuse_built=fold.cycles,
         fused=scale,
         memory=memory,
-        unrolled=fold.cycles == 1 and operator.groups == 1 and operator.weights.size <= _UNROLLED,
+        # Who says where weights lie or what multiplies wants a memory and multipliers.
+        unrolled=automatic and fold.cycles == 1 and operator.groups == 1 and operator.weights.size <= _UNROLLED,
         replays=memory is None and in_parts and beats == 1 and single and replays(operator, source, fold),
+        weights_in="auto" if choice is None else choice.weights_in,
+        products_in="auto" if choice is None else choice.products_in,
     )
 
 

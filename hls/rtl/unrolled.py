@@ -13,7 +13,7 @@ import numpy as np
 
 from edgesight.hls.dataflow.operators import Matrix, Scale, Stream
 from edgesight.hls.rtl.adders import Graph, Term
-from edgesight.hls.verilog import instantiate
+from edgesight.hls.rtl.parts import ADDITIONS, Instances
 
 # Additions one behind the other in a stage: about what a level of a folded layer's tree takes, and its product.
 _ADDITIONS = 3
@@ -21,13 +21,15 @@ _ADDITIONS = 3
 
 @dataclass(frozen=True)
 class Unrolled:
-    """Module `name`, its latency in cycles, and the bits of what it takes and gives."""
+    """Module `name`, its latency in cycles, the bits of what it takes and gives, and those that it adds and keeps."""
 
     name: str
     text: str
     latency: int
     taken_bits: int
     given_bits: int
+    added_bits: int
+    kept_bits: int
 
 
 def unrolled(name: str, operator: Matrix, scale: Scale | None, taken: Stream) -> Unrolled:
@@ -66,12 +68,13 @@ def unrolled(name: str, operator: Matrix, scale: Scale | None, taken: Stream) ->
             "",
         ]
     )
-    return Unrolled(name, text, end + 1, weights.shape[1] * taken.bits, len(weights) * given.bits)
+    taken_bits, given_bits = weights.shape[1] * taken.bits, len(weights) * given.bits
+    return Unrolled(name, text, end + 1, taken_bits, given_bits, writer.added_bits, writer.kept_bits)
 
 
-def instantiate_unrolled(body: list[str], made: Unrolled, source: str, stream: str) -> None:
+def instantiate_unrolled(instances: Instances, place: int, made: Unrolled, source: str, stream: str) -> None:
     """Instantiate the module in a pipeline that takes the stream `source` and gives `stream`."""
-    body += [
+    instances.body += [
         f"  logic {stream}_advance;",
         f"  logic [{made.taken_bits - 1}:0] {stream}_values;",
         f"  logic [{made.given_bits - 1}:0] {stream}_results;",
@@ -82,7 +85,9 @@ def instantiate_unrolled(body: list[str], made: Unrolled, source: str, stream: s
     parameters: dict[str, object] = {"Groups": 1, "InWidth": made.taken_bits, "OutWidth": made.given_bits}
     parameters["Latency"] = made.latency
     extra = [f".{port}({stream}_{port[:-2]})" for port in ("advance_o", "values_o", "results_i")]
-    instantiate(body, "group_pipeline", f"u_{stream}", parameters, source, stream, [*extra, ".valid_o(), .group_o()"])
+    instances.add(place, "group_pipeline", stream, parameters, source, stream, [*extra, ".valid_o(), .group_o()"])
+    counts = {"AddedBits": made.added_bits, "KeptBits": made.kept_bits, "GivenBits": made.given_bits}
+    instances.count(place, ADDITIONS, f"{stream}_sums", counts)
 
 
 class _Writer:
@@ -106,6 +111,16 @@ class _Writer:
             bits = self._bits(node)
             one, other = (self._shifted(term, bits, self.stage(node)) for term in terms)
             self._nodes.append(f"  assign n{node} = {one} {'-' if terms[1].negative else '+'} {other};")
+
+    @property
+    def added_bits(self) -> int:
+        """Bits of all sums."""
+        return sum(self._bits(node) for node in range(self._first, len(self._late)))
+
+    @property
+    def kept_bits(self) -> int:
+        """Bits of all registers that were asked for."""
+        return sum(late * self._bits(node) for node, late in enumerate(self._late))
 
     def stage(self, node: int) -> int:
         """The stage that makes a node."""

@@ -81,6 +81,24 @@ def in_words(memory: WindowMemory, simd: int, groups: int, channels: int, beat: 
     return beat < channels and whole and _in_order(memory.side_blocks, simd, groups, channels)
 
 
+def window_parameters(window: Window, source: Stream) -> dict[str, object]:
+    """What sliding_window.sv, window_memory.sv and max_pool.sv are told of their windows."""
+    pads = zip(("Top", "Left", "Bottom", "Right"), window.pads, strict=True)
+    return {
+        "Channels": source.shape.channels,
+        "Width": source.bits,
+        "ImgH": source.shape.height,
+        "ImgW": source.shape.width,
+        **{f"Pad{side}": pad for side, pad in pads},
+        "KernelH": window.kernel[0],
+        "KernelW": window.kernel[1],
+        "StrideH": window.stride[0],
+        "StrideW": window.stride[1],
+        "DilationH": window.dilation[0],
+        "DilationW": window.dilation[1],
+    }
+
+
 def needed_pixels(window: Window, source: Shape) -> Integers:
     """By window [rows * columns], how many pixels of the map must be there: up to its last tap, and one at least."""
     rows, columns = (

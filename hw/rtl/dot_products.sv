@@ -22,6 +22,8 @@ module dot_products #(
   parameter int unsigned WeightWidth = 4,
   // Count lanes whose bits agree.
   parameter bit Agree = 1'b0,
+  // What computes products that are not counted: 0 what the synthesis chooses, 1 look-up tables, 2 the part's multipliers.
+  parameter int unsigned Multipliers = 0,
   // Bits that go along.
   parameter int unsigned TagWidth = 1,
   localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd)
@@ -42,6 +44,9 @@ module dot_products #(
   if (Pe < 1 || Simd < 1 || SideBlocks < 1 || Pe % SideBlocks != 0) begin : g_check_fold
     $error("dot_products: Simd must be at least 1, and SideBlocks divide Pe, but they are %0d, %0d and %0d",
            Simd, SideBlocks, Pe);
+  end
+  if (Multipliers > 2) begin : g_check_multipliers
+    $error("dot_products: Multipliers must be 0, 1 or 2, but is %0d", Multipliers);
   end
   if (Agree && (InWidth != 1 || WeightWidth != 1)) begin : g_check_agree
     $error("dot_products: InWidth and WeightWidth must be 1 where bits are to agree, but are %0d and %0d",
@@ -76,8 +81,18 @@ module dot_products #(
   localparam int unsigned FactorWidth = InWidth + WeightWidth > 32 ? InWidth + WeightWidth : 32;
   function automatic logic signed [SumWidth-1:0] product(logic [InWidth-1:0] value, logic [WeightWidth-1:0] weight);
     logic signed [FactorWidth-1:0] factor;
+    logic signed [SumWidth-1:0] shifted;
     if (InSigned) factor = FactorWidth'(signed'(value));
     else factor = FactorWidth'(value);
+    if (Multipliers == 1) begin
+      // Sums of the weight's bits: no synthesis takes them for a multiplier.
+      product = '0;
+      for (int unsigned k = 0; k < WeightWidth; k++) begin
+        shifted = weight[k] ? SumWidth'(factor <<< k) : '0;
+        product = k + 1 < WeightWidth ? product + shifted : product - shifted;
+      end
+      return product;
+    end
     return SumWidth'(factor * FactorWidth'(signed'(weight)));
   endfunction
 
@@ -169,6 +184,15 @@ module dot_products #(
           logic signed [SumWidth-1:0] value_q;
           if (i >= count(level)) begin : g_zero
             assign value_q = '0;
+          end else if (level == 0 && Multipliers == 2) begin : g_multiplier
+            (* use_dsp = "yes" *)
+            logic signed [SumWidth-1:0] product_q;
+            always_ff @(posedge clk_i) begin
+              if (advance_i && valid[0]) begin
+                product_q <= product(values_i[(Block*Simd+i)*InWidth+:InWidth], weights_i[(p*Simd+i)*WeightWidth+:WeightWidth]);
+              end
+            end
+            assign value_q = product_q;
           end else if (level == 0) begin : g_product
             always_ff @(posedge clk_i) begin
               if (advance_i && valid[0]) begin

@@ -14,6 +14,10 @@ module weight_memory #(
   parameter int unsigned Depth = 4,
   // The file's name. It has no type, since not every synthesis takes a string for one.
   parameter File = "weights.mem",
+  // Where the words lie: "block" memory, "distributed" in look-up tables, or "auto" as the synthesis chooses.
+  // verilator lint_off UNUSEDPARAM
+  parameter Style = "auto",  // an attribute alone, which a simulation does not read
+  // verilator lint_on UNUSEDPARAM
   localparam int unsigned AddressWidth = Depth > 1 ? $clog2(Depth) : 1
 ) (
   input  logic                    clk_i,
@@ -27,9 +31,9 @@ module weight_memory #(
   if (Depth < 1) begin : g_check_depth
     $error("weight_memory: Depth must be at least 1, but is %0d", Depth);
   end
-
   // As deep as the address reaches: a mapper spends nothing on what is beyond the file's words, and chooses by the depth
   // between block memory and look-up tables.
+  (* rom_style = Style *)
   logic [Width-1:0] words[2**AddressWidth];
 
 `ifdef SYNTHESIS

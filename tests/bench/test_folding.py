@@ -18,7 +18,8 @@ from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.bench import bench_folding
 from edgesight.bench.folding.cache import found
 from edgesight.bench.folding.layers import CNV_LARGE, CNV_SMALL, RESNET8, Layer, network_of, parts_of, words
-from edgesight.bench.folding.synthesis import Cells, cells_of, synthesised
+from edgesight.bench.folding.synthesis import synthesised
+from edgesight.hls.cost.cells import Cells, cells_of
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.dataflow.runtime import hardware_of
 from edgesight.hls.folding import Folding, Runtime

@@ -1,0 +1,76 @@
+"""`edgesight compile --board`: folded for a rate, refused beyond what fits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.edgesight.commands import ZOO, fails, succeeds
+
+CLOCK = 100e6  # of the PYNQ-Z2
+
+
+def bounds(told: str) -> list[int]:
+    """The interval's bound of each stage."""
+    return [stage["bound_cycles"] for stage in json.loads(told)["stages"]]
+
+
+def test_a_cascade_is_folded_for_a_rate_by_its_exit_rates(tmp_path: Path) -> None:
+    common = ("compile", ZOO, "--board", "pynq-z2", "--fps", "40000", "--no-csim", "--json")
+    both = bounds(succeeds(*common, "--out", tmp_path / "both"))
+    seldom = bounds(succeeds(*common, "--exit-rates", "1,0.1", "--out", tmp_path / "seldom"))
+    assert max(both) <= CLOCK / 40_000
+    report = json.loads((tmp_path / "both" / "folding.json").read_text())
+    rows = [row for stage in report["stages"] for row in stage]
+    assert report["EstimatedResources"]["LUT"] == sum(row["predicted"]["luts"] for row in rows) > 0
+    assert max(row["interval_cycles"] for row in rows) == max(both)
+    assert (tmp_path / "both" / "folding.svg").read_text().count("<rect") == 1 + 5 * len(rows)
+    assert "checked" in succeeds("show", tmp_path / "both").lower()
+    assert seldom[0] <= CLOCK / 40_000 < seldom[1] <= CLOCK / 4_000
+
+
+def test_a_network_alone_is_folded_as_fast_as_its_look_up_tables_allow(tmp_path: Path) -> None:
+    common = ("compile", ZOO / "stage0.onnx", "--board", "pynq-z2", "--no-csim", "--json")
+    [fast] = bounds(succeeds(*common, "--out", tmp_path / "fast"))
+    [small] = bounds(succeeds(*common, "--max-luts", "5000", "--out", tmp_path / "small"))
+    assert fast < small
+
+
+def test_a_reuse_factor_stays_within_a_solved_folding(tmp_path: Path) -> None:
+    path = ZOO / "stage0.onnx"
+    told = json.loads(
+        succeeds(
+            "compile", path, "--board", "kv260", "--no-csim", "--json", "--reuse", "conv1=9", "--out", tmp_path / "k"
+        )
+    )
+    assert told["stages"][0]["layers"][0]["reuse_built"] == 9
+
+
+def test_a_rate_out_of_reach_is_refused_with_the_best_one(tmp_path: Path) -> None:
+    fails(
+        "the most that fits is",
+        *("compile", ZOO, "--board", "pynq-z2", "--fps", "1e7", "--out", tmp_path / "kernel"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "asked"),
+    [
+        ("give --board, too", ("--fps", "100")),
+        ("leave one of them out", ("--board", "pynq-z2", "--cycles", "100,1000")),
+        (
+            "use --cycles, or a board with a Zynq",
+            (
+                "--board",
+                "ulx3s",
+            ),
+        ),
+        ("give the share of the images", ("--board", "pynq-z2", "--exit-rates", "0.5,1")),
+        ("has 2 stages", ("--board", "pynq-z2", "--exit-rates", "1,0.5,0.2")),
+        ("no board is called", ("--board", "mine")),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused(why: str, asked: tuple[str, ...], tmp_path: Path) -> None:
+    fails(why, "compile", ZOO, "--out", tmp_path / "kernel", *asked)
