@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from edgesight.hls.cost.cells import Cells
-from edgesight.hls.cost.features import is_dsp
+from edgesight.hls.cost.features import dsps
 from edgesight.hls.cost.model import CostModel
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.folding import Choice, Fold, Folding, ProductsIn, WeightsIn, choose_fold, folds_of
@@ -306,10 +306,11 @@ class _Options:
             memory = self._model.part(replace(weights, parameters={**weights.parameters, "Style": weights_in}))
             for products_in in self._products_in:
                 number = _PRODUCTS_IN[products_in]
-                if number == _DSP and not is_dsp(products["InWidth"], bool(products["InSigned"]), unit.weight_bits):
+                part = replace(products, parameters={**products.parameters, "Multipliers": number})
+                if number == _DSP and not dsps(part):
                     continue
-                made = self._model.part(replace(products, parameters={**products.parameters, "Multipliers": number}))
-                yield _Candidate(Choice(unit.pe, unit.simd, weights_in, products_in), others + memory + made)
+                choice = Choice(unit.pe, unit.simd, weights_in, products_in)
+                yield _Candidate(choice, others + memory + self._model.part(part))
 
 
 def _folds(network: IntegerNetwork, place: int, cycles: int, reuse: int | None) -> list[Fold]:

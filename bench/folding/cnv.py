@@ -18,10 +18,10 @@ from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.layers import CNV_LARGE, CNV_SMALL, Layer
 from edgesight.bench.folding.ours import FRAMES, Simulated
 from edgesight.bench.folding.synthesis import synthesised
-from edgesight.hls.cost.cells import Cells
 from edgesight.bench.kept import Found
 from edgesight.bench.report import Check
 from edgesight.hls.compile import Network, compile_alone
+from edgesight.hls.cost.cells import Cells
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
 from edgesight.hls.folding import Folding
 from edgesight.hls.graph.integer_network import integer_network

@@ -32,6 +32,7 @@ from edgesight.hls.rtl.units import beats_of
 
 # Of a drawn network, so that a synthesis takes seconds.
 _MULTIPLIERS, _WINDOW_BITS, _CYCLES, _PIXEL_BITS, _WEIGHTS, _ADDITIONS = 64, 3_000, 40_000, 320, 20_000, 600
+_PARTS = 80
 _RARE = (
     "window_memory", "replay_buffer", "additions", "thresholding", "window_memory", "rescale", "upsample", "stream_add",
 )  # fmt: skip
@@ -63,7 +64,8 @@ def drawn(seed: int, number: int) -> Drawn:
         output = Output("output", len(draw.operators) - 1, np.ones(last), np.zeros(last), 0.0, False)
         network = IntegerNetwork(tuple(draw.operators), (output,))
         made = Drawn(f"drawn{seed}_{number}", network, Folding(_CYCLES, {}, choices=draw.choices))
-        if wanted in (None, *(part.module for part in made.emitted().parts)):
+        modules = [part.module for part in made.emitted().parts]
+        if wanted in modules and len(modules) <= _PARTS:
             return made
 
 

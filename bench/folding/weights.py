@@ -20,9 +20,9 @@ from rich.console import Console
 
 from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.synthesis import synthesised
-from edgesight.hls.cost.cells import Cells
 from edgesight.bench.kept import ROOT, Found
 from edgesight.bench.report import Check
+from edgesight.hls.cost.cells import Cells
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Runtime
 from edgesight.hls.graph.integer_network import integer_network

@@ -137,5 +137,6 @@ def _tell(stages: Sequence[Sequence[CostRow]]) -> None:
             built = (row.multiplications, row.multipliers, row.multipliers_in, row.weights_in)
             numbers = (row.interval_cycles, row.latency_cycles, row.memory_bits)
             counts = (taken.luts, taken.flip_flops, taken.half_blocks, taken.dsps)
-            table.add_row(row.layer, *map(str, (*built, *numbers, *counts)))
+            # Roughly: the cost model was not fitted to all that the layer is made of.
+            table.add_row(f"{row.layer} (roughly)" if row.rough else row.layer, *map(str, (*built, *numbers, *counts)))
         Console(stderr=True).print(table)

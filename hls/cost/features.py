@@ -244,6 +244,7 @@ def _add(part: Part) -> Features:
 
 
 _CHUNK = 6  # lanes that dot_products.sv counts in a step
+_DSP_BITS = 9  # of a product that Yosys gives to a DSP
 _COUNTED = 4  # bits of both factors of a product, multiplied, up to which it counts
 
 
@@ -347,8 +348,8 @@ def _mvu(part: Part) -> Features:
 
 
 def is_dsp(bits: int, signed: bool, weight: int) -> bool:
-    """Whether Yosys makes a DSP of a product: from nine bits on, signed ones."""
-    return bits + (not signed) + weight >= 9
+    """Whether Yosys makes a DSP of a product that is kept whole: from nine bits on, signed ones."""
+    return bits + (not signed) + weight >= _DSP_BITS
 
 
 BY_MODULE: Mapping[str, Callable[[Part], Features]] = {
@@ -376,6 +377,8 @@ BY_MODULE: Mapping[str, Callable[[Part], Features]] = {
 def dsps(part: Part) -> int:
     """Multipliers of the part that an instance takes."""
     if part.module == "mvu" and part.parameters.get("Multipliers") == 2:
-        usable = is_dsp(part["InWidth"], bool(part["InSigned"]), part["WeightWidth"])
-        return part["Pe"] * part["Simd"] if usable else 0
+        bits, weight, simd = part["InWidth"], part["WeightWidth"], part["Simd"]
+        # A product of a single lane is the sum, and has no bit more.
+        usable = is_dsp(bits, bool(part["InSigned"]), weight) and bits + weight + (simd - 1).bit_length() >= _DSP_BITS
+        return part["Pe"] * simd if usable else 0
     return part["Pe"] if part.module == "rescale" and _multiplied(part) else 0

@@ -50,7 +50,8 @@ def test_what_is_loaded_at_run_time_is_predicted_and_said_to_be_rough() -> None:
     folding = Folding(512, {}, Runtime())
     rows = cost_rows(network, folding, cost_model())
     modules = {part.module for part in emit_network("network", network, folding).parts}
-    assert "runtime_memory" in modules and "weight_memory" not in modules
+    assert "runtime_memory" in modules
+    assert "weight_memory" not in modules
     assert [row.rough for row in rows if row.multipliers] == [True, True]
     assert all(row.predicted.luts > 0 for row in rows if row.multipliers)
     assert as_json([rows])["stages"][0][0]["rough"] is True

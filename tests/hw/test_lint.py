@@ -49,6 +49,8 @@ def test_lint_is_clean(module: Path) -> None:
         ("max_pool", {"Kernel": 3, "Stride": 1, "Signed": 1, "Width": 1, "Channels": 3}),
         ("mvu", {"InLanes": 1, "Outputs": 1, "Pe": 1, "Simd": 1, "Shift": 0, "OutWidth": 16, "OutSigned": 1}),
         ("mvu", {"InLanes": 18, "Simd": 9, "Outputs": 3, "Pe": 1, "Shift": 20, "Round": 2, "Beats": 3, "InWidth": 1}),
+        ("mvu", {"Multipliers": 1, "InSigned": 1, "Simd": 4}),
+        ("mvu", {"Multipliers": 2, "WeightWidth": 8}),
         ("mvu", {"Pe": 4, "Simd": 4, "Shift": -2, "Round": 1, "Saturate": 0, "WeightWidth": 1, "InSigned": 1}),
         ("sliding_window", {"KernelH": 1, "KernelW": 3, "ImgH": 1, "ImgW": 9, "StrideW": 2, "PadLeft": 1}),
         ("sliding_window", {"KernelH": 3, "KernelW": 1, "DilationH": 2, "ImgH": 7, "StrideH": 4}),
