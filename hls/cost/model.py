@@ -27,6 +27,7 @@ from edgesight.hls.rtl.parts import Part
 
 Series = Literal["xc7"]
 MEASURED_BITS = 8  # of a product's factors
+_KINDS = 16  # words from which on every bit of a memory may be another
 COMPARED_BITS = 16  # of values that the largest is taken of
 # Of modules that no synthesis was fitted to: about what their text has.
 _ROUGH: Mapping[str, Mapping[str, Mapping[str, float]]] = {
@@ -85,7 +86,9 @@ class CostModel:
 def blocks(part: Part) -> int:
     """Halves of block memories that an instance takes."""
     if part.module == "weight_memory" and part.parameters["Style"] == "block":
-        return half_blocks(part["Depth"], part["Width"])
+        # Of few words many bits have the same contents, and are kept once.
+        kinds = (1 << min(part["Depth"], _KINDS)) - 2
+        return half_blocks(part["Depth"], min(part["Width"], kinds))
     if part.module == "replay_buffer":
         return half_blocks(part["Words"], part["Width"]) if replays_in_block(part) else 0
     if part.module == "runtime_memory":
