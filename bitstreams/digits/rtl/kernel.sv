@@ -37,6 +37,7 @@ module kernel (
   logic [1:0] pixel_valid, pixel_ready, logits_valid, logits_ready;
   /* verilator lint_off UNUSEDSIGNAL */
   logic [1:0] verdict_valid, verdict_pass;
+  weights_pkg::bus_t weights;
   /* verilator lint_on UNUSEDSIGNAL */
   logic [1:0][7:0] pixel_data;
   logic [1:0][149:0] logits;
@@ -46,10 +47,10 @@ module kernel (
     .FromTrunk(0),
     .LogitsInRecord(0), .LogitBeats(1),
     .LogitWidth(15), .FrameSlots(8),
-    .BuildHash(32'haa6956f4), .WeightsHash(32'hb850cbc9)
+    .BuildHash(32'ha635e8c1), .WeightsHash(32'hb850cbc9), .WeightsWords(0)
   ) u_cascade (
     .clk_i, .rst_ni, .s_axis_tdata, .s_axis_tkeep, .s_axis_tvalid, .s_axis_tready, .s_axis_tlast, .m_axis_tdata, .m_axis_tkeep, .m_axis_tvalid, .m_axis_tready, .m_axis_tlast, .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready, .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready, .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
-    .core_rst_no(core_rst_n),
+    .core_rst_no(core_rst_n), .weights_o(weights),
     .pixel_valid_o(pixel_valid), .pixel_ready_i(pixel_ready), .pixel_data_o(pixel_data),
     .logits_valid_i(logits_valid), .logits_ready_o(logits_ready), .logits_data_i(logits),
     .verdict_valid_o(verdict_valid), .verdict_pass_o(verdict_pass),
