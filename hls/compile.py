@@ -34,8 +34,9 @@ from edgesight.hls.datacenter import BackEnd, form_of
 from edgesight.hls.dataflow.exits import cut, multiplications, needed
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Stream
 from edgesight.hls.dataflow.reference import Reference, real_values
-from edgesight.hls.dataflow.runtime import hardware_of
+from edgesight.hls.dataflow.runtime import hardware_of, is_loaded
 from edgesight.hls.folding import Folding as Folding
+from edgesight.hls.folding import Runtime
 from edgesight.hls.graph.integer_network import MAX_INPUT_BITS, integer_network
 from edgesight.hls.graph.integer_network import Format as EntryFormat
 from edgesight.hls.graph.maps import real_outputs
@@ -211,10 +212,9 @@ class _Built:
     @property
     def runtime_weights(self) -> RuntimeWeights | None:
         """What the package says of all that is loaded at run time; None where nothing is."""
-        stages = [(stage.name, part.hardware) for stage, part in zip(self.stages, self.parts, strict=True)]
-        folded = zip(self.stages, self.parts, strict=True)
-        whole = [stage.name for stage, part in folded if part.folding.runtime and part.folding.runtime.layers is None]
-        return told_of(self.loaded, stages, whole)
+        named = list(zip([stage.name for stage in self.stages], self.parts, strict=True))
+        whole = [name for name, part in named if part.folding.runtime and part.folding.runtime.layers is None]
+        return told_of(self.loaded, [(name, part.hardware) for name, part in named], whole)
 
 
 def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:
@@ -255,8 +255,9 @@ def _parts(networks: Sequence[Network]) -> list[_Part]:
 
 def _as_built(path: Path, integers: IntegerNetwork, folding: Folding, entry: Stream | None = None) -> IntegerNetwork:
     """The hardware's network; `entry`: the stream of features that a stage goes on from."""
+    wider = entry is not None and entry != integers.entry.output
     try:
-        return hardware_of(integers, folding.runtime, entry if folding.runtime else None)
+        return hardware_of(integers, folding.runtime or (Runtime(()) if wider else None), entry)
     except CompileError as error:
         raise CompileError(f"{path}: {error}") from error
 
@@ -328,7 +329,7 @@ def _ports(module: str, part: _Part) -> emit.Ports:
         logit_signed=given.signed,
         leaves=emit.Features(left[0].shape.pixels, pixel_bits(left[0])) if left else None,
         goes_on=part.before is not None,
-        runtime=part.folding.runtime is not None,
+        runtime=is_loaded(part.hardware),
     )
 
 

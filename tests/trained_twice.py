@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,8 @@ def cascade(out: Path, seed: int, runtime: Runtime | None = ALL, known: Calibrat
     return package if known is None else package.replace(calibration=known.model_dump())
 
 
-def exits(out: Path, seed: int) -> Package:
-    """A package of one network with two exits, as training `seed` leaves it."""
+def exits(out: Path, seed: int, runtime: Sequence[Runtime | None] = (ALL, ALL)) -> Package:
+    """A package of one network with two exits, as training `seed` leaves it; `runtime`: by stage."""
     out.parent.mkdir(parents=True, exist_ok=True)
     writer = Writer((1, SIDE, SIDE), seed)
     tensor = writer.relu(writer.conv(writer.pixels(), 1, 3, 3), scale=np.float32(0.21 + 0.1 * (seed % 2)))
@@ -66,7 +67,7 @@ def exits(out: Path, seed: int) -> Package:
         tensor = writer.relu(writer.conv(tensor, 3, 3, 3, pads=[1] * 4), scale=np.float32(0.37 + 0.2 * (seed % 3)))
         outputs.append(writer.dense(writer.flatten(tensor), 3 * 36, CLASSES))
     path = writer.save(out.parent / f"{seed}.onnx", *outputs)
-    return compile_exits("five", path, [Folding(cycles, {}, ALL) for cycles in (200, 800)], FACTS, None, out)
+    return compile_exits("five", path, [Folding(200, {}, runtime[0]), Folding(800, {}, runtime[1])], FACTS, None, out)
 
 
 def said(confidence: float) -> Calibration:

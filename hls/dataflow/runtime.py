@@ -55,6 +55,11 @@ def hardware_of(network: IntegerNetwork, runtime: Runtime | None, entry: Stream 
     return _Building(network, chosen, everything, runtime.held, entry).built()
 
 
+def is_loaded(network: IntegerNetwork) -> bool:
+    """Whether any number of a network's hardware is loaded at run time."""
+    return any(isinstance(each, Matrix | Scale | Threshold) and each.runtime for each in network.operators)
+
+
 def shift_bits(accumulator_bits: int) -> int:
     """Bits of a shift that is loaded at run time, by those of the sums that it shifts."""
     return min(MAX_SHIFT_BITS, (accumulator_bits - 1).bit_length())

@@ -111,6 +111,7 @@ module serial_bridge #(
     StType,
     StDecode,  // a cycle of its own, for a short path
     StRequest,  // sequence, address, value
+    StAddress,  // as StDecode
     StDiscard,  // the rest of a malformed packet
     StWrite,
     StWritten,
@@ -137,7 +138,7 @@ module serial_bridge #(
 
   logic take, known;
   logic [7:0] sequence_number;
-  logic [15:0] address;
+  logic [15:0] address_q;
   logic reply_taken;
   logic [31:0] line_value;
   logic [31:0] packets_q, damaged_q, overruns_q, malformed_q;
@@ -147,7 +148,6 @@ module serial_bridge #(
   assign known           = type_q == TypeRead || type_q == TypeWrite || type_q == TypeFrame;
   // Bytes are shifted in from above: a whole request of either length has its last byte on top.
   assign sequence_number = is_write_q ? request_q[7:0] : request_q[39:32];
-  assign address         = is_write_q ? request_q[23:8] : request_q[55:40];
   assign malformed       = (state_q == StDecode && (only_q || !known)) ||
                            (state_q == StRequest && take && byte_last != final_q);
 
@@ -174,10 +174,13 @@ module serial_bridge #(
         end
         StRequest: begin
           if (take && byte_last) begin
-            state_q <= !final_q ? StType : is_write_q ? StWrite : StRead;
+            state_q <= final_q ? StAddress : StType;
           end else if (take && final_q) begin
             state_q <= StDiscard;
           end
+        end
+        StAddress: begin
+          state_q <= is_write_q ? StWrite : StRead;
         end
         StDiscard: begin
           if (take && byte_last) begin
@@ -186,7 +189,7 @@ module serial_bridge #(
         end
         StWrite: begin
           // The line's own registers take no values.
-          if (address[15:12] != '0) begin
+          if (address_q[15:12] != '0) begin
             state_q <= StReply;
           end else begin
             aw_done_q <= aw_done_q || m_axil_awready;
@@ -204,7 +207,7 @@ module serial_bridge #(
           end
         end
         StRead: begin
-          if (address[15:12] != '0) begin
+          if (address_q[15:12] != '0) begin
             state_q <= StReply;
           end else if (m_axil_arready) begin
             state_q <= StReadBack;
@@ -249,6 +252,9 @@ module serial_bridge #(
       final_q      <= left_bytes_q == 3'd1;
       request_q <= {byte_data, request_q[55:8]};
     end
+    if (state_q == StAddress) begin
+      address_q <= is_write_q ? request_q[23:8] : request_q[55:40];
+    end
     if (state_q == StRead) begin
       reply_q <= line_value;
     end
@@ -275,14 +281,14 @@ module serial_bridge #(
   assign m_axis_tlast   = last_q;
   assign m_axis_tvalid  = state_q == StBeat;
 
-  assign m_axil_awaddr  = address[11:0];
-  assign m_axil_awvalid = state_q == StWrite && address[15:12] == '0 && !aw_done_q;
+  assign m_axil_awaddr  = address_q[11:0];
+  assign m_axil_awvalid = state_q == StWrite && address_q[15:12] == '0 && !aw_done_q;
   assign m_axil_wdata   = request_q[55:24];
   assign m_axil_wstrb   = '1;
-  assign m_axil_wvalid  = state_q == StWrite && address[15:12] == '0 && !w_done_q;
+  assign m_axil_wvalid  = state_q == StWrite && address_q[15:12] == '0 && !w_done_q;
   assign m_axil_bready  = state_q == StWritten;
-  assign m_axil_araddr  = address[11:0];
-  assign m_axil_arvalid = state_q == StRead && address[15:12] == '0;
+  assign m_axil_araddr  = address_q[11:0];
+  assign m_axil_arvalid = state_q == StRead && address_q[15:12] == '0;
   assign m_axil_rready  = state_q == StReadBack;
 
   // ---- The line's own registers ---------------------------------------------------------------------------------
@@ -304,7 +310,7 @@ module serial_bridge #(
   end
 
   always_comb begin
-    unique case (address)
+    unique case (address_q)
       RegLineId:    line_value = LineIdValue;
       RegPackets:   line_value = packets_q;
       RegDamaged:   line_value = damaged_q;

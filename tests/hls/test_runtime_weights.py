@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,14 @@ from edgesight.hls.onto import Base
 from edgesight.hls.rtl.image import weights_image
 from edgesight.hls.rtl.network import emit_network
 from edgesight.host.board_build import BoardBuild
+from edgesight.host.fabric.verilated import VerilatedFabric
 from edgesight.host.package import Package
+from edgesight.host.selftest import selftest
 from edgesight.sim.rtl.runner import missing_tools
 from edgesight.sim.streams import simulate
+from edgesight.sim.verilate import build_library
 from tests.hls.qonnx_writer import Writer
-from tests.trained_twice import ALL, SIDE, cascade, counting, shifting
+from tests.trained_twice import ALL, SIDE, cascade, counting, exits, shifting
 
 
 def test_two_trainings_of_one_shape_are_one_structure(tmp_path: Path) -> None:
@@ -191,3 +195,14 @@ def test_random_networks_whose_weights_are_loaded_answer_as_the_reference(tmp_pa
         traffic.append(traffic_of(emitted, hardware, inputs_of(network, 3, [12, index])))
     for passed in simulate(tmp_path / "build", sources, traffic, frames=3, seed=1, runs=3):
         assert not passed.error, f"{passed.module}, run {passed.run}: {passed.error}"
+
+
+@pytest.mark.skipif(bool(missing_tools()), reason=f"missing tools: {missing_tools()}")
+def test_a_fixed_stage_takes_the_features_that_a_loaded_one_may_leave(tmp_path: Path) -> None:
+    """Its own training never saw the largest of them."""
+    package = exits(tmp_path / "kernel", 1, [ALL, None])
+    build_library(package)
+    assert package.kernel.runtime_weights is not None
+    assert package.kernel.runtime_weights.whole == ["stage0"]
+    with contextlib.closing(VerilatedFabric(package)) as fabric:
+        assert selftest(fabric, package).passed

@@ -277,6 +277,29 @@ module window_memory_proof #(
     end
   end
 
+  // What is known of a counter's last value and of the next window ahead of time.
+  step_t ahead;  // where the window behind the walk's begins
+  count_t frame_ahead;
+  always_comb begin
+    ahead = '0;
+    if (walk.column != WindowColumns - 8'sd1) {ahead.row, ahead.column} = {walk.row, walk.column + 8'sd1};
+    else if (walk.row != WindowRows - 8'sd1) ahead.row = walk.row + 8'sd1;
+    frame_ahead = ahead == '0 ? Frame : '0;
+  end
+  always_comb begin
+    if (started) begin
+      inside_last_tap: assert (u_cell.slice_last_q == (walk.slice == Slices - 8'sd1)
+          && u_cell.tap_column_last_q == (walk.tap_column == count_t'(KernelW) - 8'sd1)
+          && u_cell.tap_row_last_q == (walk.tap_row == count_t'(KernelH) - 8'sd1));
+      inside_last_window: assert (u_cell.turn_last_q == (walk.turn == count_t'(Turns) - 8'sd1) && u_cell.set_last_q
+          && u_cell.column_last_q == (walk.column == WindowColumns - 8'sd1)
+          && u_cell.row_last_q == (walk.row == WindowRows - 8'sd1));
+      inside_ahead: assert (
+          count_t'(u_cell.step_q.needed) == needed(ahead.row, ahead.column) + frame_ahead - needed(walk.row, walk.column)
+          && count_t'(u_cell.step_q.gone) == gone(ahead.row, ahead.column) + frame_ahead - gone(walk.row, walk.column));
+    end
+  end
+
   // The ring: `base_q` is where the first pixel of the walk's frame is.
   typedef logic [7:0] slot_t;
   slot_t base_q;
