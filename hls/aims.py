@@ -12,14 +12,16 @@ from pathlib import Path
 
 from edgesight.hls.boards import Board
 from edgesight.hls.budget import OutOfReach, Room, Solved, Stage, fastest, meet
-from edgesight.hls.compile import by_name, read_stages
+from edgesight.hls.compile import read_network
 from edgesight.hls.cost.kernel import around
 from edgesight.hls.cost.model import cost_model
 from edgesight.hls.cost.picture import as_svg
 from edgesight.hls.cost.report import CostRow, as_json, cost_rows
+from edgesight.hls.dataflow.exits import cut
 from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.graph.integer_network import Format as EntryFormat
 from edgesight.hls.network import CompileError
+from edgesight.hls.reuse import by_name
 from edgesight.host.package import Package
 
 _MHZ = 1e6
@@ -70,7 +72,7 @@ def folded(
     `reuse`: factors by stage and layer, which stay as they are. Raises CompileError naming what the board is short of
     and the highest rate that fits.
     """
-    networks = read_stages(paths, len(aim.exit_rates), entry)
+    networks = _networks(paths, len(aim.exit_rates), entry)
     stages = [
         Stage(name := f"stage{at}", network, share, by_name(factors, network, name))
         for at, (network, share, factors) in enumerate(zip(networks, aim.exit_rates, reuse, strict=True))
@@ -88,3 +90,16 @@ def folded(
             f"images/s, bound by {error.best.bound_by}: ask for fewer (`--fps`), or take a board with a larger part "
             "(`edgesight board list`)"
         ) from error
+
+
+def _networks(paths: Sequence[Path], stages: int, entry: EntryFormat | None = None) -> list[IntegerNetwork]:
+    """The integer networks of the stages: of a file each, or of one file's exits.
+
+    Raises CompileError where a file cannot be read, or has not as many outputs as there are stages.
+    """
+    if len(paths) == stages:
+        return [read_network(path, entry) for path in paths]
+    whole = read_network(paths[0])
+    if len(whole.outputs) != stages:
+        raise CompileError(f"{paths[0]}: has {len(whole.outputs)} outputs, not {stages}: give a rate for each")
+    return cut(whole)

@@ -8,7 +8,7 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from edgesight.hls.cpp.package import csim_files
 from edgesight.hls.cpp.statements import NotStated
 from edgesight.hls.datacenter import BackEnd, form_of
 from edgesight.hls.dataflow.exits import cut, multiplications, needed
-from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Stream
+from edgesight.hls.dataflow.operators import IntegerNetwork, Stream
 from edgesight.hls.dataflow.reference import Reference, real_values
 from edgesight.hls.dataflow.runtime import hardware_of, is_loaded
 from edgesight.hls.folding import Folding as Folding
@@ -43,7 +43,8 @@ from edgesight.hls.graph.maps import real_outputs
 from edgesight.hls.layers import Layer as Hardware
 from edgesight.hls.layers import layers_of
 from edgesight.hls.library import library_modules
-from edgesight.hls.network import CompileError, Format, names_of, refuse
+from edgesight.hls.network import CompileError, Format, refuse
+from edgesight.hls.reuse import by_name
 from edgesight.hls.rtl.image import told_of, weights_image
 from edgesight.hls.rtl.network import EmittedNetwork, emit_network
 from edgesight.hls.rtl.streams import pixel_bits
@@ -129,7 +130,7 @@ def compile_exits(
     Each stage after the first goes on from features that the one before leaves. Raises CompileError naming the layer
     that cannot be exact, or where the network cannot be cut; then nothing is written.
     """
-    whole = _read(path)
+    whole = read_network(path)
     count = len(whole.outputs)
     if not 2 <= count <= MAX_STAGES or count != len(foldings):
         raise CompileError(
@@ -241,7 +242,7 @@ def _parts(networks: Sequence[Network]) -> list[_Part]:
     found, problems = [], []
     for network in networks:
         try:
-            integers = _read(network.path, network.entry)
+            integers = read_network(network.path, network.entry)
             check_one_output(f"{network.path}: the network", integers)
             hardware = _as_built(network.path, integers, network.folding)
         except CompileError as error:
@@ -262,7 +263,7 @@ def _as_built(path: Path, integers: IntegerNetwork, folding: Folding, entry: Str
         raise CompileError(f"{path}: {error}") from error
 
 
-def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
+def read_network(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
     """The network's file as integers; what is to be known of it is warned of."""
     try:
         integers, notes = integer_network(path, entry)
@@ -274,36 +275,9 @@ def _read(path: Path, entry: EntryFormat | None = None) -> IntegerNetwork:
     return integers
 
 
-def read_stages(paths: Sequence[Path], stages: int, entry: EntryFormat | None = None) -> list[IntegerNetwork]:
-    """The integer networks of the stages: of a file each, or of one file's exits.
-
-    Raises CompileError where a file cannot be read, or has not as many outputs as there are stages.
-    """
-    if len(paths) == stages:
-        return [_read(path, entry) for path in paths]
-    whole = _read(paths[0])
-    if len(whole.outputs) != stages:
-        raise CompileError(f"{paths[0]}: has {len(whole.outputs)} outputs, not {stages}: give a rate for each")
-    return cut(whole)
-
-
 def _by_name(folding: Folding, integers: IntegerNetwork, module: str) -> Folding:
     """The folding with the whole names of its layers."""
     return replace(folding, reuse=by_name(folding.reuse, integers, module))
-
-
-def by_name(factors: Mapping[str, int], integers: IntegerNetwork, module: str) -> dict[str, int]:
-    """Factors by the whole names of their layers; a layer's own name or that of its module will do."""
-    known: dict[str, list[str]] = {}
-    for operator in integers.operators:
-        if isinstance(operator, Matrix):
-            for name in names_of(operator.name):
-                known.setdefault(name, []).append(operator.name)
-    unknown = sorted(name for name in factors if len(known.get(name, [])) != 1)
-    if unknown:
-        there = ", ".join(operator.name for operator in integers.operators if isinstance(operator, Matrix))
-        raise CompileError(f"{module}: no layer {', '.join(unknown)}; name one of {there}")
-    return {known[name][0]: factor for name, factor in factors.items()}
 
 
 def _ports_of(parts: Sequence[_Part]) -> list[emit.Ports]:
