@@ -1,3 +1,4 @@
+// Over 500 lines: one pipeline from the port of the inputs to that of the outputs, and what its parameters may be.
 /// A folded matrix-vector unit with bias and requantisation: the arithmetic of every dense and convolution layer.
 ///
 /// Formula:  an output vector belongs to `Beats` input beats of `InLanes` values x and has, for o < Outputs,
