@@ -6,6 +6,7 @@ Words owned here: section (a part of a bench that finds something).
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,7 +39,8 @@ class Section(Generic[Asked]):
     @property
     def module(self) -> Path:
         """The file that its code begins in."""
-        return Path(inspect.getfile(self.run.func if isinstance(self.run, partial) else self.run)).resolve()
+        run = self.run.func if isinstance(self.run, partial) else self.run
+        return Path(inspect.getfile(sys.modules[run.__module__])).resolve()
 
 
 @dataclass(frozen=True)
