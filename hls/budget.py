@@ -111,7 +111,7 @@ def meet(stages: Sequence[Stage], interval: float, room: Room, model: CostModel)
 
     Raises OutOfReach where there is too little of something, and CompileError where not even the slowest folding fits.
     """
-    solved = _solve(stages, interval, room, model)
+    solved = _solve(stages, max(interval, 1.0), room, model)  # below a cycle nothing is
     if isinstance(solved, Solved):
         return solved
     raise OutOfReach(solved, fastest(stages, room, model))

@@ -110,9 +110,10 @@ def test_a_room_that_holds_no_folding_is_refused() -> None:
         fastest([Stage("stage0", network())], Room({**CAPACITY, "FF": 100}), cost_model())
 
 
-def test_a_pixel_a_cycle_is_the_fastest_there_is() -> None:
+@pytest.mark.parametrize("interval", [20, 0.1])
+def test_a_pixel_a_cycle_is_the_fastest_there_is(interval: float) -> None:
     with pytest.raises(OutOfReach, match=r"36 pixels come in one a cycle|at its fastest|even unrolled"):
-        meet([Stage("stage0", network())], 20, Room({name: 1e6 for name in RESOURCES}), cost_model())
+        meet([Stage("stage0", network())], interval, Room({name: 1e6 for name in RESOURCES}), cost_model())
 
 
 def test_a_later_stage_gets_only_what_its_share_asks() -> None:
