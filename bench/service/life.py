@@ -211,7 +211,8 @@ def ended_under_load(place: Path, outcome: Outcome) -> None:
     outcome.tell("answers until then", answered, "requests")
     outcome.tell("HTTP requests that nobody read, with their connection", loaded.attempts[load.CUT], "requests")
     outcome.holds("it was loaded", before >= 100, before)
-    outcome.at_most("requests lost, or hung", loaded.attempts[load.LOST], 0, "requests")
+    lost = loaded.attempts[load.LOST] + loaded.attempts[load.TORN]
+    outcome.at_most("requests lost, torn, or hung", lost, 0, "requests")
     outcome.at_most("wrong answers", loaded.attempts[load.WRONG], 0, "requests")
     outcome.at_most("answers that did not reach who asked", codes["OK"] - answered, 0, "requests")
     unfit = {code: count for code, count in codes.items() if code not in ("OK", "UNAVAILABLE")}

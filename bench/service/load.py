@@ -3,9 +3,10 @@
 They ask a model that doubles (`edgesight.bench.service.tiny.scaled`), by gRPC call by call, by a stream of gRPC's, and
 by HTTP. A request is *answered* rightly or wrongly, *refused* so that it can be asked again (UNAVAILABLE, 503, no
 connection), or *lost*: any other end. HTTP has no word for a connection that is closed with a request on its way which
-nobody has read; this is *cut*, and whether it was read the service's log has to say.
+nobody has read; this is *cut*, and whether it was read the service's log has to say. An answer of which something has
+come and the rest has not is *torn*: a service that stops in order owes the rest, one that is killed can't pay.
 
-Words owned here: attempt, answered, refused, cut, lost.
+Words owned here: attempt, answered, refused, cut, torn, lost.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 
 MODEL = "double"
-ANSWERED, WRONG, REFUSED, CUT, LOST = "answered", "wrong", "refused", "cut", "lost"
+ANSWERED, WRONG, REFUSED, CUT, TORN, LOST = "answered", "wrong", "refused", "cut", "torn", "lost"
 _PATIENCE_S = 30.0  # of an attempt; longer, and it counts as lost
 _PAUSE_S = 0.05  # before a request is asked again
 _IN_FLIGHT = 4  # of a stream
@@ -41,7 +42,7 @@ class Load:
 
     Attributes:
         attempts: by how they ended.
-        lost: what was said of those that were lost, some of them.
+        lost: what was said of those that were lost, torn or wrong, some of them.
         unanswered: requests that never got an answer, of clients that ask again.
     """
 
@@ -54,7 +55,7 @@ class Load:
         """Count an attempt."""
         with self._lock:
             self.attempts[how] += 1
-            if how in (LOST, WRONG) and len(self.lost) < 10:
+            if how in (LOST, TORN, WRONG) and len(self.lost) < 10:
                 self.lost.append(f"{type(said).__name__}: {said}"[:200])
         return how
 
@@ -159,8 +160,7 @@ class _Post:
             return LOST, error
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
-            # Of an answer of which something has come the rest is owed.
-            return (LOST if isinstance(error, http.client.IncompleteRead) else CUT), error
+            return (TORN if isinstance(error, http.client.IncompleteRead) else CUT), error
         if answer.status != 200:
             return (REFUSED if answer.status == 503 else LOST), RuntimeError(f"{answer.status} {body[:100]!r}")
         return _judged(number, [json.loads(body)["outputs"][0]["data"]])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import signal
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +65,21 @@ def test_wrong_answers_and_refusals_are_told_apart(monkeypatch: pytest.MonkeyPat
         wait_for("answers", lambda: asked.attempts[load.ANSWERED] > 2, 10.0)
     assert (asked.attempts[load.REFUSED], asked.attempts[load.WRONG]) == (1, 1)
     assert asked.lost == ["ValueError: of the test"]
+
+
+def test_an_answer_that_ends_early_is_torn() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def tears() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 126\r\n\r\n{")
+
+        threading.Thread(target=tears, daemon=True).start()
+        with contextlib.closing(load._Post(f"127.0.0.1:{server.getsockname()[1]}")) as client:
+            how, said = client.attempt(1.0)
+    assert (how, type(said)) == (load.TORN, http.client.IncompleteRead)
 
 
 def test_a_part_that_cannot_be_done_is_unmet_and_the_next_is_done(tmp_path: Path) -> None:
