@@ -9,8 +9,9 @@
 ///
 /// Latency:  a write's answer follows one cycle later, a read's three; `thresholds_o` shows the row `set_i` at once.
 /// Flow:     one access a direction at a time: a write is taken when address and data are both there, a read when no
-///           answer is under way. A word of weights waits until the loader has room for it; commands to the loader and a look
-///           at its status wait until it has dealt with the word before.
+///           answer is under way, and neither for 17 cycles behind a reset or the begin of a load. A word of weights waits
+///           until the loader has room for it; commands to the loader and a look at its status wait until it has dealt
+///           with the word before.
 /// Does not: check a value that is written, or tell an access without effect.
 module axil_registers
   import registers_pkg::*;
@@ -81,14 +82,15 @@ module axil_registers
   logic weights_begin_q, weights_cancel_q, weights_swap_q;
   logic [31:0] weights_crc_q, weights_new_hash_q;
   logic bvalid_q, rvalid_q, reading_q, picking_q;
+  logic filling_q;  // a table of thresholds
   logic [31:0] plain_q, rdata_q;
   logic write, read;
   logic [11:0] write_addr, read_addr, read_addr_q;
   logic [31:0] mask;
 
-  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q
+  assign write      = s_axil_awvalid_i && s_axil_wvalid_i && !bvalid_q && !filling_q
       && (weights_ready_i || (write_addr != RegWeightsData && write_addr != RegWeightsControl));
-  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q
+  assign read       = s_axil_arvalid_i && !rvalid_q && !reading_q && !picking_q && !filling_q && !weights_begin_q
       && (weights_ready_i || read_addr != RegWeightsStatus);
   assign write_addr = {s_axil_awaddr_i[11:2], 2'b00};
   assign read_addr  = {s_axil_araddr_i[11:2], 2'b00};
@@ -163,17 +165,32 @@ module axil_registers
     end
   end
 
-  // The threshold table: a distributed memory for every byte lane. Such memories have no reset, so that a byte which was
-  // not written since the last one is told apart.
+  // The threshold table: a distributed memory for every byte lane. Such memories have no reset, so a table is filled with
+  // `ThresholdNever` row by row: the first one behind a reset, that of the bank to come when its load begins. The bus waits
+  // meanwhile, and frames of a table that is being filled see it as filled.
   localparam int unsigned Rows = WeightsWords > 0 ? 2 * ThresholdSets : 32'(ThresholdSets);
   localparam int unsigned RowWidth = $clog2(Rows);
-  localparam logic [Rows-1:0] Upper = {Rows{1'b1}} << ThresholdSets;
-  logic table_of_bus;
+  logic table_of_bus, fill_table_q;
+  logic [3:0] fill_set_q;
   logic [RowWidth-1:0] write_row, read_row, frame_row;
   assign table_of_bus = weights_status_i.bank ^ weights_status_i.loading;
-  assign write_row    = RowWidth'({table_of_bus, write_addr[5:2]});
+  assign write_row    = RowWidth'(filling_q ? {fill_table_q, fill_set_q} : {table_of_bus, write_addr[5:2]});
   assign read_row     = RowWidth'({table_of_bus, read_addr_q[5:2]});
   assign frame_row    = RowWidth'({weights_status_i.bank, set_i});
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      filling_q    <= 1'b1;
+      fill_table_q <= 1'b0;  // that of bank 0, which is in use after a reset
+      fill_set_q   <= '0;
+    end else if (filling_q) begin
+      filling_q  <= fill_set_q != '1;
+      fill_set_q <= fill_set_q + 1'b1;
+    end else if (WeightsWords > 0 && weights_begin_q && !weights_status_i.swapping) begin
+      filling_q    <= 1'b1;
+      fill_table_q <= !weights_status_i.bank;
+    end
+  end
 
   for (genvar stage = 0; stage < cascade_pkg::MaxStages; stage++) begin : gen_stage
     if (stage >= Stages) begin : gen_absent
@@ -181,32 +198,20 @@ module axil_registers
       assign row[stage]          = ThresholdNever;
     end else begin : gen_present
       localparam logic [11:0] Base = ThresholdBases[stage];
+      logic [31:0] of_frame;
       for (genvar lane = 0; lane < 4; lane++) begin : gen_lane
         logic [7:0] bytes[Rows];
-        logic [Rows-1:0] written_q;
-        logic write_lane;
-
-        assign write_lane = write && write_addr[11:6] == Base[11:6] && s_axil_wstrb_i[lane];
 
         always_ff @(posedge clk_i) begin
-          if (!rst_ni) begin
-            written_q <= '0;
-          end else if (WeightsWords > 0 && weights_begin_q && !weights_status_i.swapping) begin
-            written_q <= written_q & (weights_status_i.bank ? Upper : ~Upper);  // those of the table in use stay
-          end else if (write_lane) begin
-            written_q[write_row] <= 1'b1;
+          if (filling_q || (write && write_addr[11:6] == Base[11:6] && s_axil_wstrb_i[lane])) begin
+            bytes[write_row] <= filling_q ? ThresholdNever[lane*8+:8] : s_axil_wdata_i[lane*8+:8];
           end
         end
 
-        always_ff @(posedge clk_i) begin
-          if (write_lane) begin
-            bytes[write_row] <= s_axil_wdata_i[lane*8+:8];
-          end
-        end
-
-        assign thresholds_o[stage][lane*8+:8] = written_q[frame_row] ? bytes[frame_row] : ThresholdNever[lane*8+:8];
-        assign row[stage][lane*8+:8] = written_q[read_row] ? bytes[read_row] : ThresholdNever[lane*8+:8];
+        assign of_frame[lane*8+:8]   = bytes[frame_row];
+        assign row[stage][lane*8+:8] = bytes[read_row];
       end
+      assign thresholds_o[stage] = filling_q && fill_table_q == weights_status_i.bank ? ThresholdNever : of_frame;
     end
   end
 

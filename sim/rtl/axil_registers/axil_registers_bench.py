@@ -173,6 +173,29 @@ async def thresholds_are_a_memory(dut: Any) -> None:
 
 
 @cocotb.test()
+async def a_reset_forgets_all_thresholds_at_once(dut: Any) -> None:
+    """Frames see no row of before it, though rows are overwritten one by one, and no write is lost meanwhile."""
+    registers = await Registers.started(dut, pause=0.0)
+    for row in range(THRESHOLD_SETS):
+        await registers.write("threshold0", row, row)
+    dut.rst_ni.value = 0
+    for _ in range(2):
+        await FallingEdge(dut.clk_i)
+    dut.rst_ni.value = 1
+    first = cocotb.start_soon(registers.write("threshold0", 77, 5))
+    for cycle in range(2 * THRESHOLD_SETS):
+        if not first.done():
+            dut.set_i.value = cycle % THRESHOLD_SETS
+            await RisingEdge(dut.clk_i)
+            seen = int(dut.thresholds_o.value) & 0xFFFF_FFFF
+            assert seen == THRESHOLD_NEVER or (seen == 77 and cycle >= THRESHOLD_SETS)
+    assert first.done()
+    assert [await registers.read("threshold0", row) for row in range(THRESHOLD_SETS)] == [
+        77 if row == 5 else THRESHOLD_NEVER for row in range(THRESHOLD_SETS)
+    ]
+
+
+@cocotb.test()
 async def commands_last_one_cycle(dut: Any) -> None:
     """Each written command is one pulse, and only the written one."""
     registers = await Registers.started(dut)
@@ -307,6 +330,8 @@ async def a_load_has_a_threshold_table_of_its_own(dut: Any) -> None:
         dut.weights_status_i.value = bank * BANK
         await registers.write("weights_control", 1)
         dut.weights_status_i.value = bank * BANK | LOADING
+        for _ in range(THRESHOLD_SETS + 1):  # while the new table is emptied
+            assert await seen_by_frames(3) == old
         # What a load before it left in this table is forgotten.
         assert await registers.read("threshold0", 3) == THRESHOLD_NEVER
         await registers.write("threshold0", new, 3)
