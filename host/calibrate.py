@@ -172,6 +172,7 @@ def calibrate(
                 lower_bound=float(bounds[kept]),
                 calibration_accuracies=[float(count / test.count) for count in right[:, kept]],
                 calibration_offload=float(answered[-1, kept] / test.count),
+                calibration_reached=[float(count / test.count) for count in _reached(answered[:, kept])],
                 curves=_curves(fit, test, thresholds),
                 backend_confidences=[
                     _succession(bucket[offloaded if offloaded.any() else ...]) for bucket in observed.backend_right
@@ -386,6 +387,11 @@ def _wanted(targets: Targets, fit: Observed, tested: int, guaranteed: int, famil
         return checked_targets(targets)
     right = int(fit.backend_right[:guaranteed].sum(axis=1).min())
     return suggested(right, fit.count, tested, family_error)
+
+
+def _reached(answered: Ints) -> Ints:
+    """How many images reach each stage [stages], of answers by stage, back end last [stages + 1]."""
+    return answered[::-1].cumsum()[:0:-1]
 
 
 def _last_passing(passes: Bools) -> int | None:

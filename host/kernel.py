@@ -236,6 +236,8 @@ class Target(Strict):
     lower_bound: Unit
     calibration_accuracies: list[Unit]  # by loss bucket
     calibration_offload: Unit  # share of the calibration split that went to the data centre
+    # Share of the calibration split that reached each stage, the first 1; None: calibrated before it was counted.
+    calibration_reached: list[Unit] | None = None
     # What an answer's confidence is read from. A later stage and the back end only see the images that the stages
     # before them were unsure of under this row, which are the harder ones: each row needs its own.
     curves: list[ConfidenceCurve]  # by stage, over the images that reach it
@@ -251,6 +253,8 @@ class Target(Strict):
             fields.pop("agreement", None)
         if not self.last_stage_always:
             fields.pop("last_stage_always", None)
+        if self.calibration_reached is None:
+            fields.pop("calibration_reached", None)
         return fields
 
 
@@ -483,6 +487,11 @@ def check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: in
             raise ValueError(
                 f"target {target.accuracy:g}: {len(target.thresholds)} thresholds and {len(target.curves)} curves "
                 f"for {len(stages)} stages"
+            )
+        reached = target.calibration_reached
+        if reached is not None and (len(reached) != len(stages) or sorted(reached, reverse=True) != reached):
+            raise ValueError(
+                f"target {target.accuracy:g}: {reached} is no share for each stage, none above the one before"
             )
         fitting = [curve.threshold(target.confidence) for curve in calibration.curves]
         if target.last_stage_always:

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgesight.cli.ending import ArgumentError
+from edgesight.cli.options import warn
 from edgesight.host.registers import MAX_STAGES
 
 if TYPE_CHECKING:
     from edgesight.hls.aims import Folded
     from edgesight.hls.cost.report import CostRow
     from edgesight.hls.graph.integer_network import Format as EntryFormat
+    from edgesight.host.kernel import Calibration
     from edgesight.host.package import Package
 
+LEAST_SHARE = 0.01  # that a stage is built for: the one picture that does reach it must not wait for ever
 SERIES = "vivado"  # the flow of the boards whose parts there is a cost model of
 
 
@@ -40,10 +43,13 @@ class AimAsked:
     max_luts: int | None
     exit_rates: tuple[float, ...]
 
-    def of_stages(self, networks: Path, stages: int) -> AimAsked:
-        """With a rate for every one of so many stages, of which later ones may be left out; ArgumentError for more."""
+    def of_stages(self, networks: Path, stages: int, calibration: Calibration | None = None) -> AimAsked:
+        """With a rate for every one of so many stages, of which later ones may be left out; ArgumentError for more.
+
+        Rates that were not given are those of a `calibration`.
+        """
         if not self.exit_rates:
-            return replace(self, exit_rates=(1.0,) * stages)
+            return replace(self, exit_rates=_rates_of(calibration) or (1.0,) * stages)
         if len(self.exit_rates) > stages:
             given = ",".join(f"{rate:g}" for rate in self.exit_rates)
             raise ArgumentError(f"--exit-rates {given}: {networks} has {stages} stages; give a share for each")
@@ -83,6 +89,21 @@ def _rates(text: str | None) -> tuple[float, ...]:
             "the one before, such as 1,0.3"
         )
     return rates
+
+
+def _rates_of(calibration: Calibration | None) -> tuple[float, ...]:
+    """For each stage the share of the pictures that reaches it, under the target that sends it the most.
+
+    Empty without a calibration, or where it tells no shares, which is warned about.
+    """
+    if calibration is None:
+        return ()
+    told = [target.calibration_reached for target in calibration.targets]
+    reached = [shares for shares in told if shares is not None]
+    if len(reached) < len(told) or not reached:
+        warn(["--calibration: tells no shares of its exits, so every stage is built for all images: calibrate again"])
+        return ()
+    return tuple(max(LEAST_SHARE, *shares) for shares in zip(*reached, strict=True))
 
 
 def solved(

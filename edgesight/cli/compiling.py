@@ -61,7 +61,8 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
         typer.Option(
             "--exit-rates",
             help="With --board: the share of the images that reaches each stage, such as 1,0.3. A burst of images that "
-            "all go on is answered at the last stage's own rate. Default: all reach every stage.",
+            "all go on is answered at the last stage's own rate. Default: the shares that --calibration found, under "
+            "the target that sends on the most; without one, all reach every stage.",
         ),
     ] = None,
     reuse: Annotated[
@@ -133,10 +134,11 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
         raise ArgumentError(f"--input: {zoo} is a zoo folder, whose networks take bytes of pictures; leave it out")
     card = read_card(zoo)
     stages = stages_in(zoo, card)
+    before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
     if base is not None:
         budgets = [1] * len(base.foldings)
     elif aim is not None:
-        aim = aim.of_stages(zoo, stages)
+        aim = aim.of_stages(zoo, stages, None if before is None else before.kernel.calibration)
         budgets = [1] * len(aim.exit_rates)
     elif cycles is None and stages not in (0, len(budgets)):
         raise ArgumentError(f"{zoo} holds {stages} stages: give --cycles, a number for each, such as {_CYCLES}")
@@ -146,7 +148,6 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
         given = "--cycles" if aim is None else "--exit-rates"
         warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since {given} has {len(budgets)} numbers"])
     warn(warnings(zoo, card))
-    before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
     if before is not None:
         check_same_networks(zoo, before.kernel)
     from edgesight.hls.csim import build_library

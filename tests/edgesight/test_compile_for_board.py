@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from edgesight.cli.aims import LEAST_SHARE, AimAsked
+from edgesight.host.calibrate import calibrate
 from tests.edgesight.commands import ZOO, fails, succeeds
+from tests.host.drawn import LOSS, SAMPLE, SHA, draw
 
 CLOCK = 100e6  # of the PYNQ-Z2
 
@@ -29,6 +33,24 @@ def test_a_cascade_is_folded_for_a_rate_by_its_exit_rates(tmp_path: Path) -> Non
     assert (tmp_path / "both" / "folding.svg").read_text().count("<rect") == 1 + 5 * len(rows)
     assert "checked" in succeeds("show", tmp_path / "both").lower()
     assert seldom[0] <= CLOCK / 40_000 < seldom[1] <= CLOCK / 4_000
+
+
+def test_exit_rates_are_those_of_a_calibration(capsys: pytest.CaptureFixture[str]) -> None:
+    observed = draw(5_000, seed=2)
+    made = calibrate(observed, (0.85, 0.9), loss=LOSS, backend_sha256=SHA, rests_on=SAMPLE)
+    asked = AimAsked("pynq-z2", 1000.0, None, ())
+    reached = [target.calibration_reached for target in made.targets]
+    assert None not in reached
+    rates = asked.of_stages(ZOO, 2, made).exit_rates
+    assert rates == (1.0, max(shares[1] for shares in reached if shares))
+    assert LEAST_SHARE < rates[1] < 1
+    assert replace(asked, exit_rates=(1.0, 0.5)).of_stages(ZOO, 2, made).exit_rates == (1.0, 0.5)
+    nobody = [target.model_copy(update={"calibration_reached": [1.0, 0.0]}) for target in made.targets]
+    assert asked.of_stages(ZOO, 2, made.model_copy(update={"targets": nobody})).exit_rates == (1.0, LEAST_SHARE)
+    assert capsys.readouterr().err == ""
+    before = [target.model_copy(update={"calibration_reached": None}) for target in made.targets]
+    assert asked.of_stages(ZOO, 2, made.model_copy(update={"targets": before})).exit_rates == (1.0, 1.0)
+    assert "calibrate again" in capsys.readouterr().err
 
 
 def test_a_network_alone_is_folded_as_fast_as_its_look_up_tables_allow(tmp_path: Path) -> None:

@@ -228,6 +228,17 @@ def test_a_higher_target_never_has_a_lower_threshold() -> None:
                 assert all(a <= b for a, b in zip(low.thresholds, high.thresholds, strict=True))
 
 
+def test_a_target_tells_how_many_pictures_reach_each_stage() -> None:
+    observed = draw(5_000, seed=2)
+    made = run(observed)
+    for target in made.targets:
+        _, tested = _parts(observed, np.random.default_rng(0))
+        *reached, offloaded = (float(which.mean()) for which in reaching(tested, np.array(target.thresholds)))
+        assert target.calibration_reached == reached
+        assert (reached[0], target.calibration_offload) == (1.0, offloaded)
+    assert made.targets[0].calibration_reached != made.targets[-1].calibration_reached
+
+
 def test_a_target_above_the_back_end_is_refused_with_the_best_reachable_bound() -> None:
     calibration = run(draw(5_000, seed=4), (0.85, 0.999))
     assert [target.accuracy for target in calibration.targets] == [0.85]
