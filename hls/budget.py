@@ -22,7 +22,7 @@ from edgesight.hls.network import CompileError
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.network import parts_of
 from edgesight.hls.rtl.parts import Part
-from edgesight.hls.rtl.units import Unit, beats_of, plan, slowest
+from edgesight.hls.rtl.units import Unit, beats_of, plan, slowest, steady, timing
 
 RESOURCES = ("LUT", "FF", "BRAM36", "DSP")
 # Of the part's cells that a design may take: what is fuller rarely routes at the clock that the board asks for.
@@ -195,7 +195,7 @@ def _together(
         named = {place: units[place].name if place in units else stage.network.entry.name for place in grouped}
         foldings.append(folding)
         by_layer.append({named[place]: model.parts(some) for place, some in grouped.items()})
-        reached = max(reached, stage.share * slowest(stage.network, list(units.values()))[0])
+        reached = max(reached, stage.share * steady(stage.network, list(units.values())))
     total = sum((cells for each in by_layer for cells in each.values()), room.fixed)
     shares = _shares(total, room)
     return Solved(tuple(foldings), total, tuple(by_layer), reached, max(shares, key=lambda name: shares[name]))
@@ -281,7 +281,7 @@ class _Options:
             for unit in units.values():
                 name = unit.name
                 if unit.multipliers:
-                    if turn < len(folds[name]) and unit.cycles <= cycles:
+                    if turn < len(folds[name]) and unit.steady_cycles <= cycles:
                         found[name] += self._variants(unit, by_unit[unit.place])
                 elif unit.cycles > cycles:
                     self.hindrance = f"layer {name} takes {unit.cycles} cycles a frame at its fastest"
@@ -317,11 +317,12 @@ def _folds(network: IntegerNetwork, place: int, cycles: int, reuse: int | None) 
     """The folds of a layer that keep within `cycles` and have no multiplier too many, or the one that is given."""
     operator = network.operators[place]
     assert isinstance(operator, Matrix)
-    outputs, beats, lanes = beats_of(operator, network.sources_of(operator)[0].output.shape).shape
+    source = network.sources_of(operator)[0].output
+    outputs, beats, lanes = beats_of(operator, source.shape).shape
     if reuse is not None:
         return [choose_fold(reuse, outputs, lanes, beats, operator.groups)]
-    pixels = operator.output.shape.pixels
-    fitting = [fold for fold in folds_of(outputs, lanes, beats, operator.groups) if fold.cycles * pixels <= cycles] or [
+    folds = folds_of(outputs, lanes, beats, operator.groups)
+    fitting = [fold for fold in folds if timing(operator, source, fold, cycles)[2] <= cycles] or [
         Fold(outputs, lanes, beats)
     ]
     channels = operator.weights.shape[-1]

@@ -248,14 +248,8 @@ class Target(Strict):
     @model_serializer(mode="wrap")
     def _without_what_is_not_so(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As packages say it that were calibrated before there was such a field: their checksum stays right."""
-        fields: dict[str, Any] = written(self)
-        if self.agreement is None:
-            fields.pop("agreement", None)
-        if not self.last_stage_always:
-            fields.pop("last_stage_always", None)
-        if self.calibration_reached is None:
-            fields.pop("calibration_reached", None)
-        return fields
+        later = ("agreement", "last_stage_always", "calibration_reached")
+        return {field: value for field, value in written(self).items() if value or field not in later}
 
 
 class Refused(Strict):

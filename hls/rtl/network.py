@@ -34,8 +34,9 @@ from edgesight.hls.dataflow.operators import (
 from edgesight.hls.dataflow.runtime import shift_bits
 from edgesight.hls.folding import Folding
 from edgesight.hls.library import library_of
-from edgesight.hls.network import Integers, Shape
+from edgesight.hls.network import Integers
 from edgesight.hls.rtl.bipolar import Coding
+from edgesight.hls.rtl.buffers import Buffers, row_of
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.memories import Memories, loaded_rounding
 from edgesight.hls.rtl.parts import Instances, Part
@@ -43,14 +44,12 @@ from edgesight.hls.rtl.quantisers import write_scale, write_thresholds
 from edgesight.hls.rtl.streams import Streams, Way, pixel_bits
 from edgesight.hls.rtl.units import Unit, beats_of, is_dense, is_pointwise, plan, signed_bits, slowest
 from edgesight.hls.rtl.unrolled import instantiate_unrolled, unrolled
-from edgesight.hls.rtl.windows import gathering_pixels, in_words, window_parameters
+from edgesight.hls.rtl.windows import in_words, window_parameters
 from edgesight.hls.verilog import declare, identifier, memory_file, packed, weight_words
 
 # A register before the memories: they lie far apart.
 _BUS = ["  weights_pkg::bus_t weights_q;", "  always_ff @(posedge clk_i) weights_q <= weights_i;"]
 _MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2}  # mvu.sv's numbers
-_SHALLOW = 2  # beats of a FIFO that decouples two units and no more
-_WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class _Module:
         self.body: list[str] = []
         self.instances = Instances(self.body)
         self.memories = Memories(self.instances, name, first_memory)
-        self._interval, self._depths = interval, depths
+        self._buffers = Buffers(network, units, interval, depths)
         self._streams = Streams(self.instances)
         self._coding = Coding(network)
         self._ways: dict[tuple[int, int], Way] = {}  # (operator, which of its sources) -> stream
@@ -187,7 +186,7 @@ class _Module:
             return
         source = self._streams.whole(place, way, of)
         if place:
-            source = self._streams.fifo(place, source, f"{source}_q", of, _row(of.shape))
+            source = self._streams.fifo(place, source, f"{source}_q", of, row_of(of.shape))
         count = len(users) + len(outputs)
         fork, ways = f"{source}_fork", [f"{source}_way{k}" for k in range(count)]
         self.body += [
@@ -203,8 +202,7 @@ class _Module:
                 f"  assign {name}_data = {fork}_data;",
             ]
         for (at, which), name in zip(users, ways, strict=False):
-            rest = 0 if self._keeps(at) else self._ahead(at, of.shape) - _row(of.shape)
-            depth = self._depth(at, which, max(_SHALLOW, rest))
+            depth = self._buffers.behind_a_fork(at, which, of.shape)
             self._ways[at, which] = Way(self._streams.fifo(at, name, f"{name}_q", of, depth), of.shape.channels)
         for k, name in zip(outputs, ways[len(users) :], strict=True):
             self._ports[k] = self._numbers(place, Way(name, of.shape.channels)).name
@@ -227,32 +225,10 @@ class _Module:
         # the entry's pixels is who paces them.
         reads_in_place = isinstance(takes, Threshold | Scale) and isinstance(makes, Matrix | Add | Concat)
         replays = user[0] in self.units and self.units[user[0]].replays
-        if not place or reads_in_place or replays or self._keeps(user[0]):
+        if not place or reads_in_place or replays or self._buffers.in_memory(user[0]):
             return way
-        source, depth = self._streams.whole(place, way, of), self._ahead(user[0], of.shape)
-        depth = self._depth(*user, _SHALLOW) if isinstance(takes, Add | Concat) else depth
+        source, depth = self._streams.whole(place, way, of), self._buffers.before(*user, of.shape)
         return Way(self._streams.fifo(user[0], source, f"{source}_q", of, depth), of.shape.channels)
-
-    def _ahead(self, place: int, source: Shape) -> int:
-        """The depth before the operator at `place`: the pixels of a frame that come while it ends the one before.
-
-        Before windows in registers they may be so few that it waits, but not for longer than it can afford.
-        """
-        operator = self.network.operators[place]
-        if not isinstance(operator, Matrix) or is_dense(operator, source) or is_pointwise(operator.window):
-            return _row(source)
-        spare = 1 + _WAITED - self.units[place].cycles / self._interval
-        return max(_row(source), gathering_pixels(operator.window, source) - int(spare * source.pixels))
-
-    def _keeps(self, place: int) -> bool:
-        """Whether the operator at `place` keeps the pixels that it takes in a memory, with room for those to come."""
-        return place in self.units and self.units[place].memory is not None
-
-    def _depth(self, place: int, which: int, otherwise: int) -> int:
-        """The depth of the buffer before source `which` of the operator at `place`: a join's need, and a row more."""
-        if place not in self._depths:
-            return otherwise
-        return self._depths[place][which] + _row(self.network.operators[place].output.shape)
 
     # ---- Units --------------------------------------------------------------------------------------------------
 
@@ -428,7 +404,7 @@ class _Module:
             way = Way(self._streams.whole(unit.place, way, taken), channels)
         source = self._streams.in_beats(unit.place, way, taken, word)
         if operator.sources != (0,):
-            depth = channels // word * self._ahead(unit.place, taken.shape)
+            depth = channels // word * self._buffers.before(unit.place, 0, taken.shape)
             source = self._streams.fifo(unit.place, source, f"{source}_q", taken, depth, word)
         declare(self.body, stream, word * taken.bits)
         parameters: dict[str, object] = {"Width": word * taken.bits, "Turns": max(1, outputs // unit.pe)}
@@ -469,11 +445,6 @@ def _weights(weights: Integers, unit: Unit, agree: bool) -> str:
 
 def _extended(value: str, signed: bool) -> str:
     return f"signed'({value})" if signed else value
-
-
-def _row(shape: Shape) -> int:
-    """The depth that decouples a unit that works in bursts of a row from one that works steadily."""
-    return max(_SHALLOW, shape.width) if shape.height > 1 else _SHALLOW
 
 
 def _told(stream: Stream) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -34,12 +35,13 @@ from edgesight.hls.folding import (
 )
 from edgesight.hls.network import CompileError, Integers, Shape, refuse
 from edgesight.hls.rtl.bipolar import Coding
-from edgesight.hls.rtl.windows import WindowMemory, replays, window_memory
+from edgesight.hls.rtl.windows import WindowMemory, grid, replays, walked_cycles, window_memory
 
 MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
 # Weights of a layer that is not folded, up to which it is made of additions: to find these takes seconds, and more for
 # more weights.
 _UNROLLED = 1 << 13
+_WAITED = 100  # one of so many cycles a unit may wait for pixels
 _WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
 
 
@@ -48,6 +50,7 @@ class Unit:
     """The hardware of one operator, or of a matrix and the scale behind it.
 
     `cycles` is the lower bound of its interval for a frame; the network's is the largest, or the entry's pixels.
+    `steady_cycles` is the interval itself, which is larger where windows in registers hold up the pixels behind them.
     """
 
     place: int  # of the operator in the network
@@ -55,6 +58,7 @@ class Unit:
     kind: str
     cycles: int
     pe: int
+    steady_cycles: int
     simd: int = 1
     multipliers: int = 0
     parameters: int = 0  # weights, thresholds, factors and offsets
@@ -118,7 +122,8 @@ def plan(network: IntegerNetwork, folding: Folding, beat: int | None = None) -> 
         unit = _other(place, operator, network.sources_of(operator)[0].output, budget)
         if behind is not None and isinstance(operator, Threshold | Scale) and network.has_one_user(behind.place):
             pe = _reading_pe(behind, network)
-            unit = replace(unit, pe=pe, cycles=operator.output.shape.pixels * (operator.output.shape.channels // pe))
+            cycles = operator.output.shape.pixels * (operator.output.shape.channels // pe)
+            unit = replace(unit, pe=pe, cycles=cycles, steady_cycles=cycles)
         units[place] = replace(unit, weights_in="distributed") if folding.choices else unit
     return dict(sorted(units.items()))
 
@@ -128,6 +133,11 @@ def slowest(network: IntegerNetwork, units: Sequence[Unit]) -> tuple[int, str]:
     pixels = network.entry.output.shape.pixels
     last = max(units, key=lambda unit: unit.cycles, default=None)
     return (pixels, "input") if last is None or last.cycles < pixels else (last.cycles, last.name)
+
+
+def steady(network: IntegerNetwork, units: Sequence[Unit]) -> int:
+    """The interval of a network in cycles a frame, where no buffer is too small."""
+    return max(network.entry.output.shape.pixels, *(unit.steady_cycles for unit in units))
 
 
 def _impossible(network: IntegerNetwork) -> list[str]:
@@ -192,17 +202,6 @@ def beats_of(operator: Matrix, source: Shape) -> Integers:
     return operator.weights.reshape(len(operator.weights), beats, -1)
 
 
-def grid(window: Window, shape: Shape) -> int:
-    """Positions that sliding_window.sv walks for a frame, a cycle each: to the last window or pixel."""
-    top, left, _, _ = window.pads
-    steps = 1
-    for count, stride, reach, before, size in zip(
-        window.positions(shape), window.stride, window.reach, (top, left), (shape.height, shape.width), strict=True
-    ):
-        steps *= max((count - 1) * stride + reach, before + size)
-    return steps
-
-
 def _fusable(network: IntegerNetwork, place: int) -> int | None:
     """The place of the Scale that the rounder of the matrix at `place` computes; None where there is none."""
     if not network.has_one_user(place):
@@ -238,30 +237,26 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     weights = beats_of(operator, source.shape)
     outputs, beats, lanes = weights.shape
     dense = is_dense(operator, source.shape)
-    positions = operator.output.shape.pixels
     choice = folding.choices.get(operator.name)
     if choice is None:
-        reuse = folding.reuse.get(operator.name) or largest_reuse(
-            folding.cycles, positions, outputs, lanes, beats, operator.groups
-        )
+        reuse = folding.reuse.get(operator.name) or _largest_reuse(operator, source, folding.cycles)
         fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
     else:
         folds = folds_of(outputs, lanes, beats, operator.groups)
         fold = next(fold for fold in folds if (fold.pe, fold.simd) == (choice.pe, choice.simd))
         reuse = folding.reuse.get(operator.name) or fold.cycles
     automatic = choice is None or (choice.weights_in, choice.products_in) == ("auto", "auto")
-    memory, cycles = None, max(positions * fold.cycles, source.shape.pixels)
     single = dense or is_pointwise(operator.window)
-    if not single:
-        walked = max(cycles, grid(operator.window, source.shape))
-        memory = window_memory(operator, source, fold, walked)
-        cycles = walked if memory is None else max(cycles, source.shape.pixels * memory.words)
+    memory, cycles, steady = timing(
+        operator, source, fold, _about(folding.cycles) if choice is None else folding.cycles
+    )
     return Unit(
         place=place,
         name=operator.name,
         kind="dense" if dense else "conv",
         cycles=cycles,
         pe=fold.pe,
+        steady_cycles=steady,
         simd=fold.simd,
         multipliers=fold.pe * fold.simd,
         parameters=operator.weights.size + (0 if scale is None else outputs),
@@ -279,6 +274,45 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     )
 
 
+def timing(operator: Matrix, source: Stream, fold: Fold, limit: int) -> tuple[WindowMemory | None, int, int]:
+    """The memory of windows of a matrix folded so, where it has one; the bound of its cycles for a frame, and these.
+
+    `limit`: cycles that it should not exceed, if a memory helps.
+    """
+    cycles = max(operator.output.shape.pixels * fold.cycles, source.shape.pixels)
+    if is_dense(operator, source.shape) or is_pointwise(operator.window):
+        return None, cycles, cycles
+    height, width = grid(operator.window, source.shape)
+    walked = max(cycles, height * width)
+    memory = window_memory(operator, source, fold, walked, max(walked, limit))
+    if memory is None:
+        return None, walked, walked_cycles(operator.window, source.shape, fold.cycles)
+    cycles = max(cycles, source.shape.pixels * memory.words)
+    return memory, cycles, cycles
+
+
+def _about(cycles: int) -> int:
+    """Cycles and as many more as a unit may wait for pixels where a budget is no promise."""
+    return cycles + cycles // _WAITED
+
+
+def _largest_reuse(operator: Matrix, source: Stream, cycles: int) -> int:
+    """The largest reuse factor that a fold meets exactly within `cycles` for a frame, or the fastest there is."""
+    outputs, beats, lanes = beats_of(operator, source.shape).shape
+    positions = operator.output.shape.pixels
+
+    def within(budget: int) -> tuple[int, int]:
+        reuse = largest_reuse(budget, positions, outputs, lanes, beats, operator.groups)
+        fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
+        return reuse, timing(operator, source, fold, _about(cycles))[2]
+
+    fastest, least = within(0)
+    reuse, steady = within(cycles)
+    while steady > max(_about(cycles), least) and reuse > fastest:
+        reuse, steady = within(reuse * positions - 1)
+    return reuse
+
+
 def _weight_bounds(operator: Matrix) -> tuple[int, int]:
     """Between which the weights lie that the hardware can hold."""
     if operator.runtime and operator.declared is not None:
@@ -292,7 +326,7 @@ def _other(place: int, operator: Operator, source: Stream, budget: int) -> Unit:
     kind, pe, cycles, parameters = "", shape.channels, shape.pixels, 0
     match operator:
         case MaxPool():
-            kind, cycles = "max_pool", grid(operator.window, source.shape)
+            kind, cycles = "max_pool", math.prod(grid(operator.window, source.shape))
         case Upsample():
             kind = "upsample"
         case Add():
@@ -308,4 +342,5 @@ def _other(place: int, operator: Operator, source: Stream, budget: int) -> Unit:
                 kind, parameters = "scale", 2 * shape.channels
         case _:
             raise TypeError(f"{type(operator).__name__} is not known here")
-    return Unit(place, operator.name, kind, cycles, pe, parameters=parameters, accumulator_bits=operator.output.bits)
+    bits = operator.output.bits
+    return Unit(place, operator.name, kind, cycles, pe, cycles, parameters=parameters, accumulator_bits=bits)

@@ -39,10 +39,53 @@ class WindowMemory:
     pixels: int
 
 
-def window_memory(operator: Matrix, source: Stream, fold: Fold, cycles: int) -> WindowMemory | None:
+def walked_cycles(window: Window, source: Shape, fold_cycles: int) -> int:
+    """Cycles for a frame before a unit that takes so many for a window, where windows come from registers.
+
+    A position of the padded map is walked each cycle, but while a window is kept only those up to the next one's last.
+    """
+    return int(np.maximum(_steps(window, source), fold_cycles).sum())
+
+
+def turn_cycles(window: Window, source: Shape, fold_cycles: int) -> int:
+    """Cycles from one frame's last window to the next one's first in which registers have none for their unit."""
+    return max(0, int(_steps(window, source)[0]) - fold_cycles)
+
+
+def _steps(window: Window, source: Shape) -> Integers:
+    """Positions that sliding_window.sv walks from each window to the next, the first one from the frame before."""
+    rows, columns = (
+        np.arange(count) * stride + reach - 1
+        for count, stride, reach in zip(window.positions(source), window.stride, window.reach, strict=True)
+    )
+    height, width = grid(window, source)
+    windows = (rows[:, None] * width + columns).ravel()
+    return np.asarray(np.diff(windows, prepend=windows[-1] - height * width))
+
+
+def grid(window: Window, source: Shape) -> tuple[int, int]:
+    """Rows and columns of the padded map that sliding_window.sv walks: to the last window or pixel."""
+    rows, columns = (
+        max((count - 1) * stride + reach, before + size)
+        for count, stride, reach, before, size in zip(
+            window.positions(source),
+            window.stride,
+            window.reach,
+            window.pads[:2],
+            (source.height, source.width),
+            strict=True,
+        )
+    )
+    return rows, columns
+
+
+def window_memory(
+    operator: Matrix, source: Stream, fold: Fold, cycles: int, limit: int | None = None
+) -> WindowMemory | None:
     """The memory from which the unit of `operator`, folded so, reads its windows; None where registers are better.
 
-    `cycles`: those of the unit for a frame, with registers.
+    `cycles`: those of the unit for a frame, with registers. `limit`: those that it may take, pixels that wait for it
+    included; where registers take more, they are not better, whatever their size.
     """
     channels = source.shape.channels
     outputs = len(operator.weights) // operator.groups
@@ -53,6 +96,8 @@ def window_memory(operator: Matrix, source: Stream, fold: Fold, cycles: int) -> 
     if source.shape.pixels * words > cycles:
         return None
     memory = WindowMemory(side, max(1, outputs // fold.pe), words, _pixels(operator.window, source.shape))
+    if limit is not None and walked_cycles(operator.window, source.shape, fold.cycles) > limit:
+        return memory
     taps = operator.window.kernel[0] * operator.window.kernel[1]
     picked = taps * source.shape.channels * source.bits if taps * words > 1 else 0
     return memory if _memory(memory, source) < _PICK * picked + _lines(operator.window, source) else None

@@ -14,10 +14,11 @@ import onnx
 from edgesight.bench.coverage.simulate import traffic_of
 from edgesight.hls import emit, qonnx_graph
 from edgesight.hls.compile import Folding, convert
+from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.graph.truth import Truth
 from edgesight.hls.layers import Layer
-from edgesight.sim.streams import simulate
+from edgesight.sim.streams import Traffic, simulate
 
 Pixels = npt.NDArray[np.uint8]
 Reals = npt.NDArray[np.float64]
@@ -72,6 +73,24 @@ def rtl_errors(layers: list[Layer], folder: Path, pixels: Pixels, runs: int = 3)
     passed = simulate(folder, emitted.project(), traffic, frames=len(pixels), seed=len(pixels), runs=runs)
     assert len(passed) == runs
     return [run.error for run in passed if run.error]
+
+
+def integer_traffic(module: str, net: IntegerNetwork, frames: int, beat: int | None = None) -> Traffic:
+    """Random frames for the network emitted as `module`, and what comes out. `beat`: channels that come at a time."""
+    stream = net.entry.output
+    size = stream.shape
+    inputs = np.random.default_rng(3).integers(
+        stream.low, stream.high + 1, (frames, size.height, size.width, size.channels)
+    )
+    given = Reference(net).integers(inputs)
+    outputs = [net.operators[output.source].output for output in net.outputs]
+    return Traffic(
+        module,
+        inputs.reshape(-1, beat or size.channels),
+        stream.bits,
+        [values.reshape(-1, values.shape[-1]) for values in given],
+        [output.bits for output in outputs],
+    )
 
 
 def run_csim(model: Any, pixels: Pixels) -> Reals:

@@ -19,7 +19,7 @@ from edgesight.hls.folding import Choice, Folding, folds_of
 from edgesight.hls.network import CompileError, Shape
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.network import emit_network, parts_of
-from edgesight.hls.rtl.units import beats_of, plan, slowest
+from edgesight.hls.rtl.units import beats_of, plan, steady
 from edgesight.sim.rtl.runner import missing_tools
 from edgesight.sim.streams import simulate
 
@@ -69,7 +69,7 @@ def every_folding(of: IntegerNetwork, cycles: int) -> Iterator[Folding]:
             )
     for combination in itertools.product(*ways):
         folding = Folding(cycles, {}, choices=dict(combination))
-        if slowest(of, list(plan(of, folding).values()))[0] <= cycles:
+        if steady(of, list(plan(of, folding).values())) <= cycles:
             yield folding
 
 

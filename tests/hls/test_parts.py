@@ -17,13 +17,13 @@ from edgesight.hls.dataflow.operators import (
     matrix,
     threshold,
 )
-from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding
 from edgesight.hls.network import Shape
 from edgesight.hls.rtl.network import emit_network
 from edgesight.hls.rtl.units import plan, slowest
 from edgesight.sim.rtl.runner import missing_tools
-from edgesight.sim.streams import Traffic, simulate
+from edgesight.sim.streams import simulate
+from tests.hls.networks import integer_traffic
 
 FRAMES = 6
 POINT = Window((1, 1))
@@ -42,14 +42,6 @@ def network(size: int, groups: int = 1) -> IntegerNetwork:
             ones = np.ones(outputs, np.int64)
             made.append(threshold(f"{name} q", len(made) - 1, made[-1].output, steps, 0 * ones, ones))
     return IntegerNetwork(tuple(made), (Output("y", len(made) - 1, np.ones(10), np.zeros(10), 0.0, False),))
-
-
-def traffic(module: str, net: IntegerNetwork, beat: int | None) -> Traffic:
-    stream, out = net.entry.output, net.operators[-1].output
-    size = stream.shape
-    inputs = np.random.default_rng(3).integers(0, 16, (FRAMES, size.height, size.width, size.channels))
-    given = Reference(net).integers(inputs)[0].reshape(-1, out.shape.channels)
-    return Traffic(module, inputs.reshape(-1, beat or stream.shape.channels), stream.bits, [given], [out.bits])
 
 
 def test_who_takes_wide_pixels_in_parts_repeats_them() -> None:
@@ -72,7 +64,7 @@ def test_answers_and_intervals_are_those_of_whole_pixels(tmp_path: Path) -> None
     }
     emitted = {name: emit_network(name, net, Folding(cycles, {}), beat) for name, (net, cycles, beat) in cases.items()}
     sources = {file: text for each in emitted.values() for file, text in each.project().items()}
-    passing = [traffic(name, net, beat) for name, (net, _, beat) in cases.items()]
+    passing = [integer_traffic(name, net, FRAMES, beat) for name, (net, _, beat) in cases.items()]
     passed = simulate(tmp_path / "build", sources, passing, frames=FRAMES, seed=2, runs=4)
     assert [run.error for run in passed] == [""] * 16
     for name, (net, _, _) in cases.items():

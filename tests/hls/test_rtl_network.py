@@ -240,7 +240,7 @@ def test_computed_depths_suffice_under_any_stalls_and_smaller_ones_do_not(
 @pytest.mark.skipif(bool(missing_tools()), reason="verilator, g++, make or perl not found")
 @pytest.mark.parametrize(
     ("cycles", "buffer", "rows", "row"),
-    [(2900, "Depth", 67, 16), (7200, "Pixels", 154, 85)],
+    [(2900, "Depth", 74, 16), (7200, "Pixels", 154, 85)],
     ids=["registers and a FIFO", "memory"],
 )
 def test_a_window_without_padding_keeps_its_multipliers_busy(
@@ -298,7 +298,7 @@ def test_thresholds_fold_with_the_layer_before_them() -> None:
     conv = matrix("conv", 0, first.output, SAME, 1, weights(6, 3, 3, 3))
     cuts = np.sort(np.random.default_rng(1).integers(-90, 90, (6, 7)), axis=1)
     quantiser: Threshold = threshold("q", 1, conv.output, cuts, np.zeros(6, np.int64), np.ones(6, np.int64))
-    for cycles, pe in ((16 * 6, 1), (16 * 2, 3)):
+    for cycles, pe in ((16 * 7, 1), (16 * 3, 3)):  # windows come unevenly on so small a map
         units = plan(network(first, conv, quantiser), Folding(cycles, {}))
         assert (units[2].pe, units[2].cycles) == (pe, 16 * 6 // pe)
         assert units[2].cycles <= units[1].cycles

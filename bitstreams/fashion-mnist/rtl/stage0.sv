@@ -59,7 +59,7 @@ module stage0 (
   );
   logic u3_node_max_pool2d_q_valid, u3_node_max_pool2d_q_ready;
   logic [63:0] u3_node_max_pool2d_q_data;
-  stream_fifo #(.Width(64), .Depth(28)) u_u3_node_max_pool2d_q (
+  stream_fifo #(.Width(64), .Depth(29)) u_u3_node_max_pool2d_q (
     .clk_i, .rst_ni,
     .s_valid_i(u3_node_max_pool2d_valid), .s_ready_o(u3_node_max_pool2d_ready), .s_data_i(u3_node_max_pool2d_data),
     .m_valid_o(u3_node_max_pool2d_q_valid), .m_ready_i(u3_node_max_pool2d_q_ready), .m_data_o(u3_node_max_pool2d_q_data)
