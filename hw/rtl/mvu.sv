@@ -383,19 +383,15 @@ module mvu #(
     else if (advance) whole_q <= {whole_q[2:1], sum_valid && sum_step.whole};
   end
 
-  localparam int unsigned NarrowWidth = AccWidth > OutWidth + 1 ? AccWidth : OutWidth + 1;
-  function automatic logic [OutWidth-1:0] fit_narrow(logic signed [AccWidth-1:0] floor, logic carry);
-    logic signed [NarrowWidth-1:0] wide;
-    logic over;
+  // An output of the bits that a shift leaves it, of the sum's sign, and of whether what lies above them says that it is over.
+  function automatic logic [OutWidth-1:0] fit_kept(logic [OutWidth-1:0] kept, logic negative, logic over, logic carry);
     logic [OutWidth-1:0] highest;
     highest = '1;
     if (OutSigned) highest[OutWidth-1] = 1'b0;
-    wide = NarrowWidth'(floor);
-    if (OutSigned) over = wide[NarrowWidth-1:OutWidth-1] != {(NarrowWidth - OutWidth + 1) {wide[NarrowWidth-1]}};
-    else over = wide[NarrowWidth-1:OutWidth] != '0;
-    if (over) return wide[NarrowWidth-1] ? (OutSigned ? ~highest : '0) : highest;
-    if (wide[OutWidth-1:0] == highest) return highest;
-    return wide[OutWidth-1:0] + OutWidth'(carry);
+    if (negative && !OutSigned) return '0;
+    if (over) return negative ? ~highest : highest;
+    if (kept == highest) return highest;
+    return kept + OutWidth'(carry);
   endfunction
 
   // A bias that is a number of a memory is looked up as the sums that it is added to come: the memory's register holds it.
@@ -475,23 +471,31 @@ module mvu #(
 
     // ---- Requantise ----------------------------------------------------------------------------------------------
     if (ShiftBits > 0) begin : g_shifted
-      // A shifter of two places a level. Below the floor is one bit more: the half. Where the floor is beyond the output's
-      // bounds, or at the upper one, what rounding adds changes nothing: so it is added to an output's bits alone.
+      // A shifter of four places, then of one, that keeps an output's bits and one more below them: the half. What lies
+      // above these is only compared with the sign, where it is. An output that is over, or at the upper bound, is not
+      // changed by what rounding adds: so that is added to its bits alone.
+      localparam int unsigned FineBits = ShiftBits > 2 ? 2 : ShiftBits;
       logic [ShiftBits-1:0] shift;
-      logic signed [AccWidth:0] shifted;
-      logic signed [AccWidth-1:0] floor_q;
-      logic [AccWidth-1:0] below;
-      logic carry, carry_q;
-      assign shift   = rounding_i[ShiftBits-1:0];
-      assign shifted = $signed({total_q, 1'b0}) >>> shift;
-      assign below   = total_q & (~({AccWidth{1'b1}} << shift) >> 1);  // what is cut off below the half
-      assign carry = shifted[0] && (rounding_i[ShiftBits] || rounding_i[ShiftBits+1] && (below != '0 || shifted[1]));
+      logic [OutWidth+3:0] near;
+      logic [OutWidth:0] kept;
+      logic [AccWidth-1:0] above, below;
+      logic negative, carry, negative_q, carry_q, over_q;
+      logic [OutWidth-1:0] kept_q;
+      assign shift    = rounding_i[ShiftBits-1:0];
+      assign near     = (OutWidth + 4)'($signed({total_q, 1'b0}) >>> (shift >> FineBits << FineBits));
+      assign kept     = (OutWidth + 1)'(near >> shift[FineBits-1:0]);
+      assign negative = total_q[AccWidth-1];
+      assign above    = (total_q ^ {AccWidth{negative}}) & ({AccWidth{1'b1}} << shift << (OutWidth - 32'(OutSigned)));
+      assign below    = total_q & (~({AccWidth{1'b1}} << shift) >> 1);  // what is cut off below the half
+      assign carry = kept[0] && (rounding_i[ShiftBits] || rounding_i[ShiftBits+1] && (below != '0 || kept[1]));
       always_ff @(posedge clk_i) begin
         if (advance && whole_q[1]) begin
-          floor_q <= shifted[AccWidth:1];
-          carry_q <= carry;
+          kept_q     <= kept[OutWidth:1];
+          negative_q <= negative;
+          over_q     <= above != '0;
+          carry_q    <= carry;
         end
-        if (advance && whole_q[2]) fitted_q[p*OutWidth+:OutWidth] <= fit_narrow(floor_q, carry_q);
+        if (advance && whole_q[2]) fitted_q[p*OutWidth+:OutWidth] <= fit_kept(kept_q, negative_q, over_q, carry_q);
       end
     end else if (Plain) begin : g_plain
       assign fitted_q[p*OutWidth+:OutWidth] = OutWidth'(total_q);
