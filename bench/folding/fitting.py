@@ -18,22 +18,23 @@ from edgesight.bench.folding.drawn import drawn
 from edgesight.bench.folding.parts import tables, taken_by_parts
 from edgesight.hls.cost import model as cost
 from edgesight.hls.cost.cells import Cells
-from edgesight.hls.cost.features import BY_MODULE, Features
+from edgesight.hls.cost.features import BY_MODULE, REGISTERS, Features
 from edgesight.hls.cost.kernel import KERNEL, kernel_features
 from edgesight.hls.cost.model import CostModel
 from edgesight.hls.rtl.parts import Part
 from edgesight.host.files import write_atomically
 from edgesight.sim.workers import progress
 
-SEED, NETWORKS = 1, 56  # that the model is fitted to, instance by instance
+SEED, NETWORKS = 1, 32  # that the model is fitted to, instance by instance
 BATCH = 4  # networks that go through one synthesis
 _FLOOR = 16.0  # cells; an error in fewer counts as one in so many
 FITTED = ("luts", "flip_flops")
 
 
-def batches(networks: int) -> Iterator[range]:
-    """Numbers of drawn networks that go through one synthesis."""
-    return (range(first, min(first + BATCH, networks)) for first in range(0, networks, BATCH))
+def batches(networks: int, start: int = 0) -> Iterator[range]:
+    """Numbers of so many drawn networks, from `start` on, that go through one synthesis."""
+    end = start + networks
+    return (range(first, min(first + BATCH, end)) for first in range(start, end, BATCH))
 
 
 def synthesised(folder: Path) -> list[list[tuple[Part, Cells]]]:
@@ -75,7 +76,8 @@ def fitted(
 
 
 def _prices(rows: Sequence[tuple[dict[tuple[str, str], float], Cells]], resource: str) -> dict[tuple[str, str], float]:
-    names = sorted({name for features, _ in rows for name, count in features.items() if count})
+    found_in = {name for features, _ in rows for name, count in features.items() if count}
+    names = sorted(name for name in found_in if resource == "flip_flops" or name[1] != REGISTERS)
     counts = np.array([[features.get(name, 0.0) for name in names] for features, _ in rows])
     cells = np.array([getattr(cells, resource) for _, cells in rows], float)
     weight = 1 / np.maximum(cells, _FLOOR)

@@ -14,8 +14,12 @@ from edgesight.hls.rtl.parts import ADDITIONS, Part, address_bits
 
 Features = dict[str, float]
 HALF_BLOCKS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # words and bits of a RAMB18
+REGISTERS = "registers"  # a feature that costs no look-up tables
 _LUT_WORDS = 64  # bits of a look-up table as a memory
 _BLOCK_WORDS, _BLOCK_BITS = 128, 4096  # from which window_memory.sv wants block memory
+# Bits of a FIFO's beat up to which Yosys keeps it in registers, by its depth; else 1 up to a depth of _SHALLOW.
+_IN_REGISTERS = {2: 13, 3: 4, 4: 3, 5: 2}
+_SHALLOW = 8
 
 
 def picked(places: int) -> float:
@@ -66,7 +70,10 @@ def _varied(text: object, bits: int) -> int:
 
 def _fifo(part: Part) -> Features:
     width, depth = part["Width"], part["Depth"]
-    return {"one": 1, "width": width, "address": address_bits(depth), **_written(depth, width)}
+    # So few bits are no memory to Yosys.
+    few = width <= _IN_REGISTERS.get(depth, 1 if depth <= _SHALLOW else 0)
+    memory = {"held": width * depth} if few else _written(depth, width)
+    return {"one": 1, "width": width, "address": address_bits(depth), **memory}
 
 
 def _window(part: Part) -> Features:
@@ -154,7 +161,11 @@ def _pipeline(part: Part) -> Features:
 
 
 def _additions(part: Part) -> Features:
-    return {"added": part["AddedBits"], "kept": part["KeptBits"], "given": part["GivenBits"]}
+    return {
+        "made": part["AddedBits"] + part["ShiftedBits"],
+        "carried": part["CarriedBits"] + part["LookedBits"],
+        REGISTERS: part["KeptBits"],
+    }
 
 
 def _gather(part: Part) -> Features:
@@ -162,8 +173,14 @@ def _gather(part: Part) -> Features:
 
 
 def _split(part: Part) -> Features:
-    parts = part["Parts"]
-    return {"one": 1, "count": address_bits(parts) if parts > 1 else 0, "picked": part["Width"] * picked(parts)}
+    parts, width = part["Parts"], part["Width"]
+    many = parts > 1
+    return {
+        "one": 1,
+        "count": address_bits(parts) if many else 0,
+        "picked": width * picked(parts),
+        "among": width * parts if many else 0,
+    }
 
 
 def _replay(part: Part) -> Features:
@@ -235,7 +252,7 @@ def _fork(part: Part) -> Features:
 
 
 def _concat(part: Part) -> Features:
-    return {"sources": part["Sources"]}
+    return {"one": 1, "sources": part["Sources"], "width": part["Width"]}
 
 
 def _add(part: Part) -> Features:

@@ -66,6 +66,7 @@ def every_folding(of: IntegerNetwork, cycles: int) -> Iterator[Folding]:
                     for weights_in in ("distributed", "block")
                     for products_in in products
                 ]
+                + [(operator.name, Choice(outputs, lanes))] * (beats == 1)  # additions
             )
     for combination in itertools.product(*ways):
         folding = Folding(cycles, {}, choices=dict(combination))
@@ -148,3 +149,13 @@ def test_every_choice_computes_the_same(tmp_path: Path) -> None:
         passing.append(traffic_of(emitted, of, inputs_of(of, 3, [1])))
     passed = simulate(tmp_path / "build", sources, passing, frames=3, seed=2, runs=3)
     assert [run.error for run in passed] == [""] * 6
+
+
+def test_a_layer_is_made_of_additions_where_that_is_cheaper() -> None:
+    of = network()
+    room = Room({name: 10 * count for name, count in CAPACITY.items()})
+    solved = meet([Stage("stage0", of)], 36, room, cost_model())
+    units = {unit.name: unit for unit in plan(of, solved.foldings[0]).values()}
+    assert units["conv"].unrolled
+    solved = meet([Stage("stage0", of)], 3600, room, cost_model())
+    assert not any(unit.unrolled for unit in plan(of, solved.foldings[0]).values())
