@@ -25,26 +25,27 @@ from edgesight.hls.rtl.parts import Part
 from edgesight.host.files import write_atomically
 from edgesight.sim.workers import progress
 
-SEED, NETWORKS = 1, 32  # that the model is fitted to, instance by instance
+# Seeds and numbers of the networks that the model is fitted to, instance by instance.
+FITTED_TO = ((1, range(32)), (3, range(16)))
 BATCH = 4  # networks that go through one synthesis
 _FLOOR = 16.0  # cells; an error in fewer counts as one in so many
 FITTED = ("luts", "flip_flops")
 
 
-def batches(networks: int, start: int = 0) -> Iterator[range]:
-    """Numbers of so many drawn networks, from `start` on, that go through one synthesis."""
-    end = start + networks
-    return (range(first, min(first + BATCH, end)) for first in range(start, end, BATCH))
+def batches(numbers: range) -> Iterator[range]:
+    """Those of some drawn networks that go through one synthesis."""
+    return (numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH))
 
 
 def synthesised(folder: Path) -> list[list[tuple[Part, Cells]]]:
     """By network that the model is fitted to, each instance with what it takes; raises BoardError."""
     found = []
     with progress() as bar:
-        task = bar.add_task("networks to fit to", total=NETWORKS)
-        for numbers in batches(NETWORKS):
-            found += taken_by_parts([drawn(SEED, number).emitted() for number in numbers], folder)
-            bar.advance(task, len(numbers))
+        task = bar.add_task("networks to fit to", total=sum(len(numbers) for _, numbers in FITTED_TO))
+        for seed, all_numbers in FITTED_TO:
+            for numbers in batches(all_numbers):
+                found += taken_by_parts([drawn(seed, number).emitted() for number in numbers], folder)
+                bar.advance(task, len(numbers))
     return found
 
 
@@ -76,8 +77,12 @@ def fitted(
 
 
 def _prices(rows: Sequence[tuple[dict[tuple[str, str], float], Cells]], resource: str) -> dict[tuple[str, str], float]:
-    found_in = {name for features, _ in rows for name, count in features.items() if count}
-    names = sorted(name for name in found_in if resource == "flip_flops" or name[1] != REGISTERS)
+    names = sorted({name for features, _ in rows for name, count in features.items() if count})
+    counted = {module for module, feature in names if feature == REGISTERS}
+    if resource == "luts":
+        names = [name for name in names if name[1] != REGISTERS]
+    else:
+        names = [name for name in names if name[0] not in counted or name[1] == REGISTERS]
     counts = np.array([[features.get(name, 0.0) for name in names] for features, _ in rows])
     cells = np.array([getattr(cells, resource) for _, cells in rows], float)
     weight = 1 / np.maximum(cells, _FLOOR)

@@ -5,9 +5,9 @@ layer by itself gets the smallest SIMD, among divisors of its inputs, that keeps
 word is at most 36 bits wide, then the smallest PE, among divisors of its outputs, that does; a depthwise layer gets PE
 first.
 Where a layer misses the target, all are folded again for what it reached. Both foldings are built of this compiler's
-hardware, with products in look-up tables; the rule's weights are in block memories, which costs the fewest look-up tables.
-The solver may also make a layer of additions alone, which has no weights. The look-up tables are predicted, and for some
-networks counted by Yosys as well.
+hardware, with products in look-up tables; the rule's weights are in block memories, which costs the fewest look-up
+tables. The solver may also make a layer of additions alone, which has no weights. The look-up tables are predicted, and
+for some networks counted by Yosys as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgesight.bench.folding.asked import Asked
 from edgesight.bench.folding.interval import MULTIPLIERS, SLOWER, examples, fastest
 from edgesight.bench.folding.synthesis import synthesised
 from edgesight.bench.kept import Found
-from edgesight.bench.report import Check, Obtained, PlainTable
+from edgesight.bench.report import Check, PlainTable
 from edgesight.hls.budget import Room, Stage, meet
 from edgesight.hls.cost.model import cost_model
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix
@@ -33,6 +33,7 @@ from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.network import emit_network, parts_of
 from edgesight.hls.rtl.units import beats_of, plan, signed_bits, slowest
+from edgesight.host.obtained import Obtained
 
 WORD_BITS = 36  # the widest weight word of one output that SIMD makes
 WORST, MEDIAN = 1.0, 0.9  # of our look-up tables over those of FINN's rule

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from edgesight.hls.dataflow.operators import Stream
 from edgesight.hls.rtl.adders import Graph, Term
 
-
 _SHIFTED = 3  # registers in a row that Yosys makes a shift register of
 _ANY = 1 << 16  # more bits than a number has
 
@@ -30,7 +29,7 @@ class Bit(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """Bits of sums of two numbers; of those to which only a carry is added; registers; shift registers of look-up tables."""
+    """Bits of sums of two numbers; of those to which only a carry is added; in registers; in shift registers."""
 
     added: int
     carried: int
@@ -70,7 +69,9 @@ class LiveBits:
 
     def _same(self, node: int, at: int) -> Term | None:
         """The term whose bit is passed on as bit `at` of a sum, since below the other one has nothing to add."""
-        return None if at >= self._carries[node] else self._passed(node, at)
+        if at >= self._carries[node]:
+            return None
+        return self._passed(node, at)
 
     def _passed(self, node: int, at: int) -> Term | None:
         """The only one of a sum's terms that may be set at `at`, if it is passed on where no carry comes."""

@@ -121,12 +121,14 @@ class _Writer:
             self._nodes.append(f"  assign n{node} = {one} {'-' if terms[1].negative else '+'} {other};")
 
     def parts(self, end: int, shift: int, mode: int, given: Stream) -> dict[str, int]:
-        """Bits that are added, to another or to a carry alone; in registers and shift registers; looked at to be fitted.
+        """Bits that are added, to another or to a carry alone; in registers, shift registers; looked at to be fitted.
 
         Sums are there in stage `end`, and given as `fitted` says. What two outputs have in common counts once.
         """
         graph, asked = self._graph, list[Bit | None]()
-        live = LiveBits(graph, self._taken, [*map(self._bits, range(len(self._late)))], [*map(self.stage, range(len(self._late)))])
+        live = LiveBits(
+            graph, self._taken, [*map(self._bits, range(len(self._late)))], [*map(self.stage, range(len(self._late)))]
+        )
         fitted = looked = 0
         for term in {term for term in graph.outputs if term is not None}:
             low, high = (bound[term.node] << term.shift for bound in (graph.low, graph.high))
