@@ -2,8 +2,8 @@
 
 A layer is a matrix with all that hangs on it up to the next one: its window, its memories, its quantiser, poolings and
 joins. Every instance is mapped by itself, as where the hierarchy is kept. Some of the networks are mapped as one module
-as well, where Yosys finds other, mostly larger solutions for the same logic: that spread is the mapper's own, and is told
-without a bar.
+as well, where Yosys finds other, mostly larger solutions for the same logic: that spread is the mapper's own, and is
+told without a bar.
 """
 
 from __future__ import annotations

@@ -57,6 +57,10 @@ def test_a_network_takes_about_what_its_parts_take(tmp_path: Path) -> None:
     [parts] = taken_by_parts([network], tmp_path)
     assert {part.instance for part, _ in parts} <= {part.instance for part in network.parts}
     apart = sum((cells for _, cells in parts), Cells(0, 0, 0, 0))
+    units = [(part, cells) for part, cells in parts if part.module == "mvu"]
+    assert units
+    for part, cells in units:
+        assert cost_model().part(part).flip_flops == pytest.approx(cells.flip_flops, rel=0.1, abs=8)
     [whole] = taken_whole([network], tmp_path)
     assert whole.luts == pytest.approx(apart.luts, rel=0.25)
     assert whole.flip_flops == pytest.approx(apart.flip_flops, rel=0.1)

@@ -96,11 +96,11 @@ def test_what_is_predicted_is_what_the_chosen_folding_has() -> None:
 
 def test_a_rate_that_does_not_fit_is_refused_with_what_is_short_and_the_best_that_fits() -> None:
     of = network()
-    room = Room({**CAPACITY, "LUT": 900})
-    with pytest.raises(OutOfReach, match=r"it takes \d+ LUT, and 900 may be used; \d+ cycles are the best") as refused:
+    room = Room({**CAPACITY, "LUT": 700})
+    with pytest.raises(OutOfReach, match=r"it takes \d+ LUT, and 700 may be used; \d+ cycles are the best") as refused:
         meet([Stage("stage0", of)], 36, room, cost_model())
     best = refused.value.best
-    assert amounts(best.cells)["LUT"] <= 900
+    assert amounts(best.cells)["LUT"] <= 700
     assert meet([Stage("stage0", of)], best.interval, room, cost_model()).interval == best.interval
     with pytest.raises(OutOfReach):
         meet([Stage("stage0", of)], best.interval * 0.98, room, cost_model())
