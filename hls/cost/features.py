@@ -46,6 +46,18 @@ def in_blocks(words: int, bits: int) -> bool:
     return words > _BLOCK_WORDS and words * bits > _BLOCK_BITS
 
 
+def prefers_blocks(words: int, bits: int) -> bool:
+    """Whether Yosys makes block memory of one that is written, and that says nothing of where it lies.
+
+    It takes what costs less: half a block as much as 16 cells of 64 words and three bits, of which one that has fewer bits
+    costs seven tenths and a tenth a bit.
+    """
+    rest = bits % 3
+    cells = math.ceil(words / _LUT_WORDS) * (10 * (bits // 3) + (7 + rest if rest else 0))
+    halves = 160 * half_blocks(words, bits)
+    return words > _LUT_WORDS and (cells > halves or (cells == halves and words % _LUT_WORDS == 0))
+
+
 def _written(words: int, bits: int) -> Features:
     """A memory of look-up tables that is written, with what picks among them."""
     if words <= 32:
@@ -73,7 +85,10 @@ def _fifo(part: Part) -> Features:
     width, depth = part["Width"], part["Depth"]
     # So few bits are no memory to Yosys.
     few = width <= _IN_REGISTERS.get(depth, 1 if depth <= _SHALLOW else 0)
-    memory = {"held": width * depth} if few else _written(depth, width)
+    if prefers_blocks(depth, width):
+        memory: Features = {}
+    else:
+        memory = {"held": width * depth} if few else _written(depth, width)
     return {"one": 1, "width": width, "address": address_bits(depth), **memory}
 
 
@@ -195,7 +210,7 @@ def _replay(part: Part) -> Features:
 
 def replays_in_block(part: Part) -> bool:
     """Whether Yosys makes block memory of a replay_buffer.sv, as it does where it takes fewer cells so."""
-    return part["Turns"] > 1 and in_blocks(part["Words"], part["Width"])
+    return part["Turns"] > 1 and prefers_blocks(part["Words"], part["Width"])
 
 
 def _runtime(part: Part) -> Features:

@@ -22,6 +22,7 @@ from edgesight.hls.cost.features import (
     half_blocks,
     in_blocks,
     is_counted,
+    prefers_blocks,
     replays_in_block,
 )
 from edgesight.hls.rtl.parts import Part
@@ -87,6 +88,8 @@ def blocks(part: Part) -> int:
     if part.module == "weight_memory" and part.parameters["Style"] == "block":
         # Of few words, many bits are the same in all, and are not kept.
         return half_blocks(part["Depth"], math.ceil(part["Width"] * (1 - 2.0 ** (1 - part["Depth"]))))
+    if part.module == "stream_fifo":
+        return half_blocks(part["Depth"], part["Width"]) if prefers_blocks(part["Depth"], part["Width"]) else 0
     if part.module == "replay_buffer":
         return half_blocks(part["Words"], part["Width"]) if replays_in_block(part) else 0
     if part.module == "runtime_memory":
