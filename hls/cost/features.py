@@ -49,8 +49,8 @@ def in_blocks(words: int, bits: int) -> bool:
 def prefers_blocks(words: int, bits: int) -> bool:
     """Whether Yosys makes block memory of one that is written, and that says nothing of where it lies.
 
-    It takes what costs less: half a block as much as 16 cells of 64 words and three bits, of which one that has fewer bits
-    costs seven tenths and a tenth a bit.
+    It takes what costs less: half a block as much as 16 cells of 64 words and three bits, of which one that has fewer
+    bits costs seven tenths and a tenth a bit.
     """
     rest = bits % 3
     cells = math.ceil(words / _LUT_WORDS) * (10 * (bits // 3) + (7 + rest if rest else 0))

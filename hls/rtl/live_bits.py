@@ -43,7 +43,7 @@ class LiveBits:
     def __init__(self, graph: Graph, taken: Stream, widths: list[int], stages: list[int]) -> None:
         """`widths`: by node, the bits that it has in two's complement."""
         self._graph, self._taken, self._widths, self._stages = graph, taken, widths, stages
-        self._first = graph.inputs + len(graph.constants)
+        self._first: int = graph.inputs + len(graph.constants)
         self._magnitudes: list[int] = []
         self._carries = [0] * self._first  # by node, the lowest bit that has a carry or makes one
         for node in range(len(stages)):
@@ -78,7 +78,9 @@ class LiveBits:
         one, other = self._graph.adders[node - self._first]
         if self._is_zero(other, at):
             return one
-        return other if not other.negative and self._is_zero(one, at) else None
+        if not other.negative and self._is_zero(one, at):
+            return other
+        return None
 
     def _is_zero(self, term: Term, at: int) -> bool:
         constant, at = term.node - self._graph.inputs, at - term.shift

@@ -92,8 +92,9 @@ def test_a_module_that_nothing_was_fitted_to_is_rough() -> None:
 
 @pytest.mark.parametrize(
     ("words", "bits", "block"),
-    [(64, 128, False), (65, 24, False), (65, 28, True), (80, 36, True), (80, 48, False), (128, 24, True), (128, 20, False),
-     (129, 12, False), (129, 16, True), (256, 8, False), (256, 12, True), (512, 4, False), (512, 8, True), (1024, 4, True)],
+    [(64, 128, False), (65, 24, False), (65, 28, True), (80, 36, True), (80, 48, False), (128, 24, True),
+     (128, 20, False), (129, 12, False), (129, 16, True), (256, 8, False), (256, 12, True), (512, 4, False),
+     (512, 8, True), (1024, 4, True)],
 )  # fmt: skip
 def test_a_fifo_lies_where_yosys_puts_it(words: int, bits: int, block: bool) -> None:
     part = Part(1, "stream_fifo", "u_fifo", {"Width": bits, "Depth": words})
