@@ -36,6 +36,7 @@ _CLOSE = 1.005  # two intervals that are as good as equal
 UNROLLED = "the slowest layer, even unrolled"  # what bounds a rate that no more cells would raise
 _HALF = 0.5  # a number that is 0 or 1 but for rounding
 _TURNS = 4  # of the program, until what it chose fits as a whole
+_WORTH = 8  # weights that take no more as additions than a multiplier, at most
 _GAP = 1e-4  # of the program's optimum, which is then proved
 
 
@@ -273,14 +274,19 @@ class _Options:
                 folds[operator.name] = _folds(network, place, cycles, stage.reuse.get(operator.name))
         depths = join_depths(network)
         found: dict[str, list[_Candidate]] = {name: [] for name in folds}
-        for turn in range(max(map(len, folds.values()), default=1)):
-            at = {name: each[min(turn, len(each) - 1)] for name, each in folds.items()}
+        added = {} if stage.reuse else _added(network, folds)
+        for turn in range(-bool(added), max(map(len, folds.values()), default=1)):
+            at = {name: each[min(max(turn, 0), len(each) - 1)] for name, each in folds.items()}
             choices = {name: Choice(fold.pe, fold.simd, "distributed", "logic") for name, fold in at.items()}
+            choices |= added if turn < 0 else {}
             units = plan(network, Folding(cycles, {}, choices=choices))
             by_unit = _by_unit(network, units, parts_of(network, units, cycles, depths))
             for unit in units.values():
                 name = unit.name
-                if unit.multipliers:
+                if turn < 0:
+                    if unit.unrolled and unit.steady_cycles <= cycles:
+                        found[name].append(_Candidate(choices[name], model.parts(by_unit[unit.place])))
+                elif unit.multipliers:
                     if turn < len(folds[name]) and unit.steady_cycles <= cycles:
                         found[name] += self._variants(unit, by_unit[unit.place])
                 elif unit.cycles > cycles:
@@ -334,6 +340,18 @@ def _folds(network: IntegerNetwork, place: int, cycles: int, reuse: int | None) 
         whole = [fold for fold in narrow if channels % fold.simd == 0]
         kept += [fold for fold in [min(whole, key=lambda fold: fold.simd, default=kept[-1])] if fold not in kept]
     return kept
+
+
+def _added(network: IntegerNetwork, folds: Mapping[str, Sequence[Fold]]) -> dict[str, Choice]:
+    """The layers that may be cheaper as additions than in the `folds` that keep within the cycles."""
+    found = {}
+    for operator in network.operators:
+        if isinstance(operator, Matrix):
+            outputs, beats, lanes = beats_of(operator, network.sources_of(operator)[0].output.shape).shape
+            fewest = min(fold.pe * fold.simd for fold in folds[operator.name])
+            if beats == 1 and outputs * lanes <= _WORTH * fewest:
+                found[operator.name] = Choice(outputs, lanes)  # `plan` knows which of them can be made so
+    return found
 
 
 def _best(candidates: Sequence[_Candidate]) -> list[_Candidate]:

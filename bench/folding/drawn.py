@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgesight.hls.dataflow.operators import (
-    Add,
     IntegerNetwork,
     Matrix,
     Operator,
@@ -18,6 +17,7 @@ from edgesight.hls.dataflow.operators import (
     Stream,
     Window,
     add,
+    concat,
     entry,
     matrix,
     max_pool,
@@ -34,7 +34,7 @@ from edgesight.hls.rtl.units import beats_of
 _MULTIPLIERS, _WINDOW_BITS, _CYCLES, _PIXEL_BITS, _WEIGHTS, _ADDITIONS = 64, 3_000, 40_000, 320, 20_000, 600
 _PARTS = 80
 _RARE = (
-    "window_memory", "replay_buffer", "additions", "thresholding", "window_memory", "rescale", "upsample", "stream_add",
+    "window_memory", "replay_buffer", "additions", "thresholding", "stream_concat", "rescale", "upsample", "stream_add",
 )  # fmt: skip
 _CHANNELS = (1, 3, 4, 8, 12, 16, 24, 32, 48, 64)
 _OUTPUTS = (4, 8, 10, 16, 24, 32, 48, 64)
@@ -55,8 +55,8 @@ class Drawn:
 
 def drawn(seed: int, number: int) -> Drawn:
     """The network of that number among those of a seed; every few have each of the rarer modules."""
-    draw = _Draw(np.random.default_rng([seed, number]))
     wanted = _RARE[number % len(_RARE)]
+    draw = _Draw(np.random.default_rng([seed, number]), wanted == "stream_concat")
     while True:
         while not draw.layers():
             pass
@@ -70,10 +70,10 @@ def drawn(seed: int, number: int) -> Drawn:
 
 
 class _Draw:
-    """A network as it grows."""
+    """A network as it grows; `concats`: whether what is joined lies side by side, in place of being added."""
 
-    def __init__(self, chance: np.random.Generator) -> None:
-        self.chance = chance
+    def __init__(self, chance: np.random.Generator, concats: bool) -> None:
+        self.chance, self.concats = chance, concats
         self.operators: list[Operator] = []
         self.choices: dict[str, Choice] = {}
 
@@ -199,8 +199,8 @@ class _Draw:
             fold = folds[int(chance.integers(len(folds)))]
             self.choices["branch"] = Choice(fold.pe, fold.simd, "distributed", "logic")
             self.operators.append(branch)
-            joined: Add = add("join", (place, place + 1), (source, branch.output))
-            self.operators.append(joined)
+            join = concat if self.concats else add
+            self.operators.append(join("join", (place, place + 1), (source, branch.output)))
         elif kind < 0.85:
             return self._layer(False, "second") and self._quantiser("second_quantiser")
         return True

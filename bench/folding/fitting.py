@@ -18,32 +18,34 @@ from edgesight.bench.folding.drawn import drawn
 from edgesight.bench.folding.parts import tables, taken_by_parts
 from edgesight.hls.cost import model as cost
 from edgesight.hls.cost.cells import Cells
-from edgesight.hls.cost.features import BY_MODULE, Features
+from edgesight.hls.cost.features import BY_MODULE, REGISTERS, Features
 from edgesight.hls.cost.kernel import KERNEL, kernel_features
 from edgesight.hls.cost.model import CostModel
 from edgesight.hls.rtl.parts import Part
 from edgesight.host.files import write_atomically
 from edgesight.sim.workers import progress
 
-SEED, NETWORKS = 1, 56  # that the model is fitted to, instance by instance
+# Seeds and numbers of the networks that the model is fitted to, instance by instance.
+FITTED_TO = ((1, range(32)), (3, range(16)))
 BATCH = 4  # networks that go through one synthesis
 _FLOOR = 16.0  # cells; an error in fewer counts as one in so many
 FITTED = ("luts", "flip_flops")
 
 
-def batches(networks: int) -> Iterator[range]:
-    """Numbers of drawn networks that go through one synthesis."""
-    return (range(first, min(first + BATCH, networks)) for first in range(0, networks, BATCH))
+def batches(numbers: range) -> Iterator[range]:
+    """Those of some drawn networks that go through one synthesis."""
+    return (numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH))
 
 
 def synthesised(folder: Path) -> list[list[tuple[Part, Cells]]]:
     """By network that the model is fitted to, each instance with what it takes; raises BoardError."""
     found = []
     with progress() as bar:
-        task = bar.add_task("networks to fit to", total=NETWORKS)
-        for numbers in batches(NETWORKS):
-            found += taken_by_parts([drawn(SEED, number).emitted() for number in numbers], folder)
-            bar.advance(task, len(numbers))
+        task = bar.add_task("networks to fit to", total=sum(len(numbers) for _, numbers in FITTED_TO))
+        for seed, all_numbers in FITTED_TO:
+            for numbers in batches(all_numbers):
+                found += taken_by_parts([drawn(seed, number).emitted() for number in numbers], folder)
+                bar.advance(task, len(numbers))
     return found
 
 
@@ -76,6 +78,11 @@ def fitted(
 
 def _prices(rows: Sequence[tuple[dict[tuple[str, str], float], Cells]], resource: str) -> dict[tuple[str, str], float]:
     names = sorted({name for features, _ in rows for name, count in features.items() if count})
+    counted = {module for module, feature in names if feature == REGISTERS}
+    if resource == "luts":
+        names = [name for name in names if name[1] != REGISTERS]
+    else:
+        names = [name for name in names if name[0] not in counted or name[1] == REGISTERS]
     counts = np.array([[features.get(name, 0.0) for name in names] for features, _ in rows])
     cells = np.array([getattr(cells, resource) for _, cells in rows], float)
     weight = 1 / np.maximum(cells, _FLOOR)

@@ -14,8 +14,13 @@ from edgesight.hls.rtl.parts import ADDITIONS, Part, address_bits
 
 Features = dict[str, float]
 HALF_BLOCKS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))  # words and bits of a RAMB18
+# Flip-flops that are counted one by one: they cost no look-up tables, and nothing else in such a module a flip-flop.
+REGISTERS = "registers"
 _LUT_WORDS = 64  # bits of a look-up table as a memory
 _BLOCK_WORDS, _BLOCK_BITS = 128, 4096  # from which window_memory.sv wants block memory
+# Bits of a FIFO's beat up to which Yosys keeps it in registers, by its depth; else 1 up to a depth of _SHALLOW.
+_IN_REGISTERS = {2: 13, 3: 4, 4: 3, 5: 2}
+_SHALLOW = 8
 
 
 def picked(places: int) -> float:
@@ -39,6 +44,18 @@ def half_blocks(words: int, bits: int) -> int:
 def in_blocks(words: int, bits: int) -> bool:
     """Whether window_memory.sv wants block memory."""
     return words > _BLOCK_WORDS and words * bits > _BLOCK_BITS
+
+
+def prefers_blocks(words: int, bits: int) -> bool:
+    """Whether Yosys makes block memory of one that is written, and that says nothing of where it lies.
+
+    It takes what costs less: half a block as much as 16 cells of 64 words and three bits, of which one that has fewer
+    bits costs seven tenths and a tenth a bit.
+    """
+    rest = bits % 3
+    cells = math.ceil(words / _LUT_WORDS) * (10 * (bits // 3) + (7 + rest if rest else 0))
+    halves = 160 * half_blocks(words, bits)
+    return words > _LUT_WORDS and (cells > halves or (cells == halves and words % _LUT_WORDS == 0))
 
 
 def _written(words: int, bits: int) -> Features:
@@ -66,7 +83,13 @@ def _varied(text: object, bits: int) -> int:
 
 def _fifo(part: Part) -> Features:
     width, depth = part["Width"], part["Depth"]
-    return {"one": 1, "width": width, "address": address_bits(depth), **_written(depth, width)}
+    # So few bits are no memory to Yosys.
+    few = width <= _IN_REGISTERS.get(depth, 1 if depth <= _SHALLOW else 0)
+    if prefers_blocks(depth, width):
+        memory: Features = {}
+    else:
+        memory = {"held": width * depth} if few else _written(depth, width)
+    return {"one": 1, "width": width, "address": address_bits(depth), **memory}
 
 
 def _window(part: Part) -> Features:
@@ -154,7 +177,12 @@ def _pipeline(part: Part) -> Features:
 
 
 def _additions(part: Part) -> Features:
-    return {"added": part["AddedBits"], "kept": part["KeptBits"], "given": part["GivenBits"]}
+    return {
+        "made": part["AddedBits"] + part["ShiftedBits"],
+        "carried": part["CarriedBits"],
+        "looked": part["LookedBits"],
+        REGISTERS: part["KeptBits"],
+    }
 
 
 def _gather(part: Part) -> Features:
@@ -162,19 +190,27 @@ def _gather(part: Part) -> Features:
 
 
 def _split(part: Part) -> Features:
-    parts = part["Parts"]
-    return {"one": 1, "count": address_bits(parts) if parts > 1 else 0, "picked": part["Width"] * picked(parts)}
+    parts, width = part["Parts"], part["Width"]
+    many = parts > 1
+    return {
+        "one": 1,
+        "count": address_bits(parts) if many else 0,
+        "picked": width * picked(parts),
+        "among": width * parts if many else 0,
+    }
 
 
 def _replay(part: Part) -> Features:
     width, words = part["Width"], part["Words"]
+    if part["Turns"] == 1:
+        return {}  # a wire
     kept = {} if words < 2 or replays_in_block(part) else _written(words, width)
     return {"one": 1, "width": width, "count": address_bits(words) + address_bits(part["Turns"]), **kept}
 
 
 def replays_in_block(part: Part) -> bool:
     """Whether Yosys makes block memory of a replay_buffer.sv, as it does where it takes fewer cells so."""
-    return in_blocks(part["Words"], part["Width"])
+    return part["Turns"] > 1 and prefers_blocks(part["Words"], part["Width"])
 
 
 def _runtime(part: Part) -> Features:
@@ -235,7 +271,7 @@ def _fork(part: Part) -> Features:
 
 
 def _concat(part: Part) -> Features:
-    return {"sources": part["Sources"]}
+    return {"one": 1, "sources": part["Sources"], "width": part["Width"]}
 
 
 def _add(part: Part) -> Features:
@@ -283,7 +319,9 @@ def _dot_products(part: Part) -> Features:
             if of > 1:
                 added[of] += wide
             held += wide
-    found: Features = {**{f"added{of}": trees * width for of, width in added.items()}, "held": trees * held}
+    # Products of DSPs have nothing that their sum could be mapped together with.
+    kind = "dsp_added" if dsps(part) else "added"
+    found: Features = {**{f"{kind}{of}": trees * width for of, width in added.items()}, "held": trees * held}
     if counted:
         places = bits * weight
         return {
@@ -323,6 +361,7 @@ def _mvu(part: Part) -> Features:
     tag = 4 + address_bits(groups)
     return {
         "one": 1,
+        REGISTERS: _mvu_registers(part),
         "steps": sum(address_bits(count) for count in (slices, groups, beats) if count > 1),
         "words": address_bits(beats * groups * slices),
         "levels": levels(part),
@@ -345,6 +384,69 @@ def _mvu(part: Part) -> Features:
         "gives": pe * out,
         "shifted": pe * sums * part["ShiftBits"] if "ShiftBits" in part.parameters else 0,
     }
+
+
+def _mvu_registers(part: Part) -> int:
+    """Flip-flops of an mvu.sv, one by one as its text has them."""
+    pe, simd, groups, beats = part["Pe"], part["Simd"], part["Outputs"] // part["Pe"], part["Beats"]
+    bits, weight, sums, out = part["InWidth"], part["WeightWidth"], part["AccWidth"], part["OutWidth"]
+    blocks, slices = part["Blocks"], part["InLanes"] // part["Blocks"] // simd
+    side, sliced = max(1, pe // (part["Outputs"] // blocks)), "Sliced" in part.parameters
+    places = 1 if sliced else blocks // side * slices
+    near, lanes = (4 if places > 16 else 1), side * simd * bits
+    steps = beats * groups * slices
+    walk = sum(address_bits(count) + 1 for count in (slices, groups) if count > 1)
+    walk += (address_bits(beats) if beats > 1 else 0) + (address_bits(steps) if steps > 1 else 0)
+    if blocks > 1 and not sliced:
+        walk += address_bits(places) * (1 if pe * blocks >= part["Outputs"] else 2)
+    biased = pe * _varied(part.parameters.get("Bias", ""), part["BiasWidth"])
+    # Of few groups, many bits of their biases are alike, and are kept once.
+    kinds = 2.0 ** min(groups, 64)
+    biased = round((kinds - 2) * -math.expm1(biased * math.log1p(-1 / kinds)))
+    partial = beats > 1 and groups > 1
+    no_bias = not str(part.parameters.get("Bias", "1")).partition("h")[2].strip("0")
+    # What goes along with a step and is asked for at its end alone is a shift register.
+    tag = address_bits(groups) if biased or partial else 0
+    tag += 0 if beats * slices == 1 or (no_bias and not partial) else 1 + 2 * partial
+    product, dsp = bits + weight, dsps(part) > 0
+    width = min(product + (simd - 1).bit_length(), sums)
+    if is_counted(bits, weight):
+        made = bits * weight * _tree_registers(simd) + (width - (simd == bits == 1) if bits * weight > 1 else 0)
+    elif part.parameters.get("Multipliers") == 1:
+        made = sum(tree(simd)) * width
+    else:
+        product += 1 - part["InSigned"]
+        made = 0 if dsp else simd * min(product, width)
+        for level, after in enumerate(tree(simd)[1:], 1):
+            made += after * min(product + 2 * level, width)
+    shift, rounding = part["Shift"], int(str(part.parameters.get("Round", 0)))
+    if beats * slices == 1:
+        kept, total = 0, (min(sums, width) if no_bias else sums)
+    else:
+        kept, total = sums + (sums if partial else 0), sums
+    plain = not shift and not part["Saturate"]
+    total -= shift if shift and not rounding else 0  # bits that are cut off
+    rounded = 0 if plain else max(sums - shift, 1) + bool(rounding and shift) + out
+    if "ShiftBits" in part.parameters:
+        rounded = sums + 1 + out
+    return (
+        walk
+        + 2 + levels(part) + 2 * tag  # of the shift registers, the last ones are looked at
+        + (near + (not dsp)) * lanes + (2 if near > 1 else 0)  # a DSP has its factors' registers
+        + (0 if dsp else pe * simd * weight)
+        + pe * (made + kept + total + rounded + 2 * out) + (0 if partial else biased)
+        + 2 + (1 if plain else 3)
+    )  # fmt: skip
+
+
+def _tree_registers(lanes: int) -> int:
+    """Registers of the counts of so many bits, up to that of all."""
+    leaves = [min(_CHUNK, lanes - at) for at in range(0, lanes, _CHUNK)]
+    found = sum(each.bit_length() for each in leaves)
+    while len(leaves) > 1:
+        leaves = [sum(leaves[at : at + 4]) for at in range(0, len(leaves), 4)]
+        found += sum(each.bit_length() for each in leaves)
+    return found
 
 
 def is_dsp(bits: int, signed: bool, weight: int) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +22,17 @@ from edgesight.hls.cost.features import (
     half_blocks,
     in_blocks,
     is_counted,
+    prefers_blocks,
     replays_in_block,
 )
 from edgesight.hls.rtl.parts import Part
 
 Series = Literal["xc7"]
 MEASURED_BITS = 8  # of a product's factors
-_KINDS = 16  # words from which on every bit of a memory may be another
 COMPARED_BITS = 16  # of values that the largest is taken of
 # Of modules that no synthesis was fitted to: about what their text has.
 _ROUGH: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "runtime_memory": {"luts": {"one": 8.0, "ram": 1.0, "ram_pick": 0.35}, "flip_flops": {"width": 2.0}},
-    "stream_concat": {"luts": {"sources": 1.0}, "flip_flops": {}},
 }
 
 
@@ -86,9 +86,10 @@ class CostModel:
 def blocks(part: Part) -> int:
     """Halves of block memories that an instance takes."""
     if part.module == "weight_memory" and part.parameters["Style"] == "block":
-        # Of few words many bits have the same contents, and are kept once.
-        kinds = (1 << min(part["Depth"], _KINDS)) - 2
-        return half_blocks(part["Depth"], min(part["Width"], kinds))
+        # Of few words, many bits are the same in all, and are not kept.
+        return half_blocks(part["Depth"], math.ceil(part["Width"] * (1 - 2.0 ** (1 - part["Depth"]))))
+    if part.module == "stream_fifo":
+        return half_blocks(part["Depth"], part["Width"]) if prefers_blocks(part["Depth"], part["Width"]) else 0
     if part.module == "replay_buffer":
         return half_blocks(part["Words"], part["Width"]) if replays_in_block(part) else 0
     if part.module == "runtime_memory":

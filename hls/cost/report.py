@@ -32,7 +32,7 @@ class CostRow:
     kind: str
     multiplications: int  # of a frame
     multipliers: int
-    multipliers_in: str  # logic, dsp, or as the synthesis chooses
+    multipliers_in: str  # logic, dsp, or as the synthesis chooses; additions where there are none
     weights_in: str
     interval_cycles: int
     latency_cycles: int
@@ -74,8 +74,8 @@ def _row(network: IntegerNetwork, unit: Unit, parts: Sequence[Part], model: Cost
         kind=unit.kind,
         multiplications=multiplications,
         multipliers=unit.multipliers,
-        multipliers_in=unit.products_in if unit.multipliers else "",
-        weights_in=unit.weights_in if unit.parameters else "",
+        multipliers_in="additions" if unit.unrolled else unit.products_in if unit.multipliers else "",
+        weights_in=unit.weights_in if unit.parameters and not unit.unrolled else "",
         interval_cycles=unit.cycles,
         latency_cycles=sum(_latency(part) for part in parts),
         memory_bits=sum(_bits(part) for part in parts),

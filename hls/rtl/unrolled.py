@@ -6,13 +6,16 @@ cycles later. Words owned here: stage (what lies between two registers).
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgesight.hls.dataflow.operators import Matrix, Scale, Stream
 from edgesight.hls.rtl.adders import Graph, Term
+from edgesight.hls.rtl.live_bits import Bit, LiveBits
 from edgesight.hls.rtl.parts import ADDITIONS, Instances
 
 # Additions one behind the other in a stage: about what a level of a folded layer's tree takes, and its product.
@@ -21,15 +24,14 @@ _ADDITIONS = 3
 
 @dataclass(frozen=True)
 class Unrolled:
-    """Module `name`, its latency in cycles, the bits of what it takes and gives, and those that it adds and keeps."""
+    """Module `name`, its latency in cycles, the bits of what it takes and gives, and what it is made of."""
 
     name: str
     text: str
     latency: int
     taken_bits: int
     given_bits: int
-    added_bits: int
-    kept_bits: int
+    parts: Mapping[str, int]
 
 
 def unrolled(name: str, operator: Matrix, scale: Scale | None, taken: Stream) -> Unrolled:
@@ -40,7 +42,8 @@ def unrolled(name: str, operator: Matrix, scale: Scale | None, taken: Stream) ->
     shift, mode = (0, 0) if scale is None else (scale.shift, scale.rounding)
     if shift and mode == 1:  # half of a step first, then down
         offsets, mode = offsets + (1 << (shift - 1)), 0
-    graph = Graph(weights, offsets, taken.low, taken.high)
+    held = weights.astype(np.int64).tobytes(), offsets.astype(np.int64).tobytes()
+    graph = _graph(weights.shape, *held, taken.low, taken.high)
     writer = _Writer(graph, taken)
     end = max(map(writer.stage, range(len(graph.levels)))) + 1
     sums = [None if term is None else writer.sum_of(term, end) for term in graph.outputs]
@@ -69,7 +72,13 @@ def unrolled(name: str, operator: Matrix, scale: Scale | None, taken: Stream) ->
         ]
     )
     taken_bits, given_bits = weights.shape[1] * taken.bits, len(weights) * given.bits
-    return Unrolled(name, text, end + 1, taken_bits, given_bits, writer.added_bits, writer.kept_bits)
+    return Unrolled(name, text, end + 1, taken_bits, given_bits, writer.parts(end, shift, mode, given))
+
+
+@functools.lru_cache(maxsize=64)
+def _graph(shape: tuple[int, int], weights: bytes, offsets: bytes, low: int, high: int) -> Graph:
+    """The graph of a layer, which takes seconds and which a solver asks for again and again."""
+    return Graph(np.frombuffer(weights, np.int64).reshape(shape), np.frombuffer(offsets, np.int64), low, high)
 
 
 def instantiate_unrolled(instances: Instances, place: int, made: Unrolled, source: str, stream: str) -> None:
@@ -86,15 +95,14 @@ def instantiate_unrolled(instances: Instances, place: int, made: Unrolled, sourc
     parameters["Latency"] = made.latency
     extra = [f".{port}({stream}_{port[:-2]})" for port in ("advance_o", "values_o", "results_i")]
     instances.add(place, "group_pipeline", stream, parameters, source, stream, [*extra, ".valid_o(), .group_o()"])
-    counts = {"AddedBits": made.added_bits, "KeptBits": made.kept_bits, "GivenBits": made.given_bits}
-    instances.count(place, ADDITIONS, f"{stream}_sums", counts)
+    instances.count(place, ADDITIONS, f"{stream}_sums", made.parts)
 
 
 class _Writer:
     """Declares the nodes of a graph that are asked for, and registers for those that are asked for in later stages."""
 
     def __init__(self, graph: Graph, taken: Stream) -> None:
-        self._graph = graph
+        self._graph, self._taken = graph, taken
         self._first = graph.inputs + len(graph.constants)  # node that is a sum
         self._late = [0] * len(graph.levels)  # registers behind each node
         self._rounds: list[str] = []
@@ -112,15 +120,39 @@ class _Writer:
             one, other = (self._shifted(term, bits, self.stage(node)) for term in terms)
             self._nodes.append(f"  assign n{node} = {one} {'-' if terms[1].negative else '+'} {other};")
 
-    @property
-    def added_bits(self) -> int:
-        """Bits of all sums."""
-        return sum(self._bits(node) for node in range(self._first, len(self._late)))
+    def parts(self, end: int, shift: int, mode: int, given: Stream) -> dict[str, int]:
+        """Bits that are added, to another or to a carry alone; in registers, shift registers; looked at to be fitted.
 
-    @property
-    def kept_bits(self) -> int:
-        """Bits of all registers that were asked for."""
-        return sum(late * self._bits(node) for node, late in enumerate(self._late))
+        Sums are there in stage `end`, and given as `fitted` says. What two outputs have in common counts once.
+        """
+        graph, asked = self._graph, list[Bit | None]()
+        live = LiveBits(
+            graph, self._taken, [*map(self._bits, range(len(self._late)))], [*map(self.stage, range(len(self._late)))]
+        )
+        fitted = looked = 0
+        for term in {term for term in graph.outputs if term is not None}:
+            low, high = (bound[term.node] << term.shift for bound in (graph.low, graph.high))
+            low, high = (-high, -low) if term.negative else (low, high)
+            bits, top = _signed_bits(low, high), given.bits - given.signed
+            whole = term.negative or (shift and mode == 2)
+            low, high = low >> shift, high >> shift
+            plain = -(1 << top) <= low if given.signed else low >= 0
+            clipped = not plain or high >= 1 << top
+            last = bits if clipped or whole else min(bits, given.bits + shift)
+            first = 0 if whole else shift
+            sums = [live.of(term.node, at - term.shift, end + (not whole and not clipped)) for at in range(first, last)]
+            asked += sums
+            if whole or clipped:
+                fitted += min(given.bits, max(bits - shift, 1)) if not clipped else given.bits
+                looked += sum(bit is not None for bit in sums)
+        counts = live.counted(bit for bit in asked if bit is not None)
+        return {
+            "AddedBits": counts.added,
+            "CarriedBits": counts.carried,
+            "KeptBits": counts.kept + fitted,
+            "ShiftedBits": counts.shifted,
+            "LookedBits": looked,
+        }
 
     def stage(self, node: int) -> int:
         """The stage that makes a node."""

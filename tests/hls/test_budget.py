@@ -66,6 +66,7 @@ def every_folding(of: IntegerNetwork, cycles: int) -> Iterator[Folding]:
                     for weights_in in ("distributed", "block")
                     for products_in in products
                 ]
+                + [(operator.name, Choice(outputs, lanes))] * (beats == 1)  # additions
             )
     for combination in itertools.product(*ways):
         folding = Folding(cycles, {}, choices=dict(combination))
@@ -95,11 +96,11 @@ def test_what_is_predicted_is_what_the_chosen_folding_has() -> None:
 
 def test_a_rate_that_does_not_fit_is_refused_with_what_is_short_and_the_best_that_fits() -> None:
     of = network()
-    room = Room({**CAPACITY, "LUT": 900})
-    with pytest.raises(OutOfReach, match=r"it takes \d+ LUT, and 900 may be used; \d+ cycles are the best") as refused:
+    room = Room({**CAPACITY, "LUT": 700})
+    with pytest.raises(OutOfReach, match=r"it takes \d+ LUT, and 700 may be used; \d+ cycles are the best") as refused:
         meet([Stage("stage0", of)], 36, room, cost_model())
     best = refused.value.best
-    assert amounts(best.cells)["LUT"] <= 900
+    assert amounts(best.cells)["LUT"] <= 700
     assert meet([Stage("stage0", of)], best.interval, room, cost_model()).interval == best.interval
     with pytest.raises(OutOfReach):
         meet([Stage("stage0", of)], best.interval * 0.98, room, cost_model())
@@ -148,3 +149,13 @@ def test_every_choice_computes_the_same(tmp_path: Path) -> None:
         passing.append(traffic_of(emitted, of, inputs_of(of, 3, [1])))
     passed = simulate(tmp_path / "build", sources, passing, frames=3, seed=2, runs=3)
     assert [run.error for run in passed] == [""] * 6
+
+
+def test_a_layer_is_made_of_additions_where_that_is_cheaper() -> None:
+    of = network()
+    room = Room({name: 10 * count for name, count in CAPACITY.items()})
+    solved = meet([Stage("stage0", of)], 36, room, cost_model())
+    units = {unit.name: unit for unit in plan(of, solved.foldings[0]).values()}
+    assert units["conv"].unrolled
+    solved = meet([Stage("stage0", of)], 3600, room, cost_model())
+    assert not any(unit.unrolled for unit in plan(of, solved.foldings[0]).values())

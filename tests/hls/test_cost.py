@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from edgesight.hls import rtl
+from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.features import BY_MODULE
-from edgesight.hls.cost.model import cost_model
+from edgesight.hls.cost.model import CostModel, cost_model
 from edgesight.hls.cost.report import as_json, cost_rows
 from edgesight.hls.dataflow.operators import IntegerNetwork, Output, Stream, Window, concat, entry, matrix
 from edgesight.hls.dataflow.runtime import hardware_of
@@ -18,7 +20,7 @@ from edgesight.hls.folding import Choice, Folding, Runtime
 from edgesight.hls.library import library_modules
 from edgesight.hls.network import Shape
 from edgesight.hls.rtl.network import emit_network
-from edgesight.hls.rtl.parts import ADDITIONS
+from edgesight.hls.rtl.parts import ADDITIONS, Part
 
 
 def pointwise(declared: tuple[int, int] | None = None) -> IntegerNetwork:
@@ -81,5 +83,24 @@ def test_a_module_that_nothing_was_fitted_to_is_rough() -> None:
     joined = concat("join", (0, 0), (source, source))
     output = Output("output", 1, np.ones(16), np.zeros(16), 0.0, False)
     network = IntegerNetwork((entry("input", source, 1.0), joined), (output,))
-    [row] = cost_rows(network, Folding(16, {}), cost_model())
+    known = cost_model()
+    assert not any(row.rough for row in cost_rows(network, Folding(16, {}), known))
+    without = {module: prices for module, prices in known.prices.items() if module != "stream_concat"}
+    [row] = cost_rows(network, Folding(16, {}), CostModel(without, known.products, known.largest))
     assert row.rough
+
+
+@pytest.mark.parametrize(
+    ("words", "bits", "block"),
+    [(64, 128, False), (65, 24, False), (65, 28, True), (80, 36, True), (80, 48, False), (128, 24, True),
+     (128, 20, False), (129, 12, False), (129, 16, True), (256, 8, False), (256, 12, True), (512, 4, False),
+     (512, 8, True), (1024, 4, True)],
+)  # fmt: skip
+def test_a_fifo_lies_where_yosys_puts_it(words: int, bits: int, block: bool) -> None:
+    part = Part(1, "stream_fifo", "u_fifo", {"Width": bits, "Depth": words})
+    assert bool(cost_model().part(part).half_blocks) == block
+
+
+def test_what_is_given_once_is_no_memory() -> None:
+    part = Part(1, "replay_buffer", "u_replay", {"Width": 34, "Words": 2, "Turns": 1})
+    assert cost_model().part(part) == Cells(0, 0, 0, 0)

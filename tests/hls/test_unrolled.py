@@ -22,20 +22,27 @@ from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.folding import Folding
 from edgesight.hls.network import Integers, Shape
 from edgesight.hls.rtl.adders import Graph
+from edgesight.hls.rtl.live_bits import Bit, Counts, LiveBits
 from edgesight.hls.rtl.network import emit_network
-from edgesight.hls.rtl.units import plan
+from edgesight.hls.rtl.units import plan, signed_bits
 from edgesight.sim.rtl.runner import missing_tools
 from edgesight.sim.streams import Traffic, simulate
 
 FRAMES = 30
 
 
-def computed(graph: Graph, values: Integers) -> list[int]:
-    """What the additions make of inputs."""
+def nodes_of(graph: Graph, values: Integers) -> list[int]:
+    """What the nodes are for inputs."""
     nodes = [*values.tolist(), *graph.constants]
     for one, other in graph.adders:
         second = nodes[other.node] << other.shift
         nodes.append((nodes[one.node] << one.shift) + (-second if other.negative else second))
+    return nodes
+
+
+def computed(graph: Graph, values: Integers) -> list[int]:
+    """What the additions make of inputs."""
+    nodes = nodes_of(graph, values)
     for node, value in enumerate(nodes):
         assert graph.low[node] <= value <= graph.high[node]
     made = [0 if term is None else nodes[term.node] << term.shift for term in graph.outputs]
@@ -52,6 +59,42 @@ def test_additions_are_the_products(bits: int) -> None:
         graph = Graph(weights, offsets, -8, 7)
         for values in chance.integers(-8, 8, (20, inputs)):
             assert computed(graph, values) == (weights @ values + offsets).tolist()
+
+
+def live_bits(graph: Graph, taken: Stream) -> LiveBits:
+    """Those of a graph whose nodes are all made in stage 0."""
+    widths = [signed_bits(low, high) for low, high in zip(graph.low, graph.high, strict=True)]
+    return LiveBits(graph, taken, widths, [0] * len(widths))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 7), (-4, 3)])
+def test_a_bit_that_is_passed_on_or_constant_is_so_for_all_inputs(low: int, high: int) -> None:
+    chance = np.random.default_rng(high)
+    for _ in range(20):
+        weights = chance.integers(-7, 8, (4, 5))
+        offsets = chance.integers(-9, 9, 4) * chance.integers(0, 2, 4)
+        graph = Graph(weights, offsets, low, high)
+        live = live_bits(graph, Stream(Shape(1, 1, 5), low, high))
+        frames = [nodes_of(graph, values) for values in chance.integers(low, high + 1, (40, 5))]
+        for node in range(len(graph.levels)):
+            for at in range(signed_bits(graph.low[node], graph.high[node])):
+                bits = {frame[node] >> at & 1 for frame in frames}
+                found = live.of(node, at, 0)
+                if found is None:
+                    assert len(bits) == 1
+                else:
+                    assert all(frame[node] >> at & 1 == frame[found.node] >> found.at & 1 for frame in frames)
+
+
+def test_only_what_is_asked_for_is_counted() -> None:
+    # x + 4 x: two bits are those of x, two are sums, three have a carry alone.
+    graph = Graph(np.array([[5]]), np.zeros(1, np.int64), 0, 15)
+    live = live_bits(graph, Stream(Shape(1, 1, 1), 0, 15))
+    assert live.of(1, 1, 2) == Bit(0, 1, 2)
+    assert live.of(1, 7, 0) is None  # the sign
+    assert live.counted([Bit(1, 6, 1), Bit(1, 5, 4)]) == Counts(added=2, carried=3, kept=1, shifted=1)
+    assert live.counted([Bit(1, 3, 0)]) == Counts(added=2, carried=0, kept=0, shifted=0)
+    assert live.counted([Bit(0, 3, 1), Bit(0, 3, 3)]) == Counts(added=0, carried=0, kept=3, shifted=0)
 
 
 def test_what_outputs_have_in_common_is_added_once() -> None:
