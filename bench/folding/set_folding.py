@@ -32,7 +32,7 @@ from edgesight.hls.folding import Choice, Fold, Folding, folds_of
 from edgesight.hls.graph.integer_network import integer_network
 from edgesight.hls.rtl.joins import join_depths
 from edgesight.hls.rtl.network import emit_network, parts_of
-from edgesight.hls.rtl.units import beats_of, plan, signed_bits, slowest
+from edgesight.hls.rtl.units import beats_of, plan, signed_bits, slowest, steady
 from edgesight.host.obtained import Obtained
 
 WORD_BITS = 36  # the widest weight word of one output that SIMD makes
@@ -47,7 +47,7 @@ class Compared:
     """A network at an interval: look-up tables by either folding."""
 
     network: str
-    interval: int  # cycles a frame, the bound of both
+    interval: int  # cycles a frame that the rule's folding takes
     ours: int
     rule: int
 
@@ -96,7 +96,7 @@ def section(_: Asked, folder: Path, console: Console) -> Found:
 def both(network: IntegerNetwork, target: int) -> Foldings:
     """Both foldings of a network, where FINN's rule aims at `target` cycles a frame."""
     theirs = by_rule(network, target)
-    interval = slowest(network, list(plan(network, theirs).values()))[0]
+    interval = steady(network, list(plan(network, theirs).values()))
     solved = meet([Stage("network", network, products_in=["logic"])], interval, _LUTS_ALONE, cost_model())
     return Foldings(interval, solved.foldings[0], theirs)
 
