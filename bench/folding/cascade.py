@@ -45,7 +45,7 @@ MAX_LUTS = 42_000  # what the solver takes of the board's
 BURST = 64  # images one after the other that all go on
 SLOTS = 64  # frames that the cascade buffers: a burst, and more than the last stage alone has use for
 SURE = 3.0  # standard deviations of a share: of other images, hardly ever more go on
-REPLAYED = 320  # images through the Verilated cascade, in each order: a burst and what follows it
+REPLAYED = 1000  # images through the Verilated cascade, in each order: a few bursts and what follows them
 _FRAMES, _SEED, _BATCH = 12, 0, 256
 ZOO = ROOT / "quant" / "zoo" / "fashion-mnist-steep"
 _STAGES = (ZOO / "stage0.onnx", ZOO / "stage1.onnx")
@@ -273,7 +273,7 @@ class Passage:
     """What a Verilated kernel did with images: cycles, and which stage answered each."""
 
     cycles: int
-    stages: list[int]
+    stages: list[int]  # as the records have them: of an image that is to be offloaded with a bit more
 
 
 def verilated(
