@@ -101,6 +101,11 @@ kernels: $(VENV)/all.stamp ## Compile and calibrate the shipped kernel packages 
 train: $(VENV)/all.stamp ## Train the shipped networks anew (hours)
 	$(RUN)edgesight train digits
 	$(RUN)edgesight train fashion-mnist
+	@for stage in stage0 stage1; do \
+	  $(RUN)edgesight train fashion-mnist --stage0 steep --stage1 steep --variant $$stage --seeds 1 \
+	    --backend quant/zoo/fashion-mnist/backend.onnx --backend-input quant/zoo/fashion-mnist-steep/backend.toml \
+	    --out quant/zoo/fashion-mnist-steep || exit; \
+	done
 
 clean: ## Remove what was built, libraries in the user's cache included; .venv, checkpoints and measurements there stay
 	rm -rf build bitstreams/*/lib "$${XDG_CACHE_HOME:-$$HOME/.cache}/edgesight/libraries"

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgesight.hls.boards import Board
 from edgesight.hls.budget import OutOfReach, Room, Solved, Stage, fastest, meet
 from edgesight.hls.compile import read_network
-from edgesight.hls.cost.kernel import around
+from edgesight.hls.cost.kernel import FRAME_SLOTS, around
 from edgesight.hls.cost.model import cost_model
 from edgesight.hls.cost.picture import as_svg
 from edgesight.hls.cost.report import CostRow, as_json, cost_rows
@@ -30,12 +30,16 @@ REPORT, PICTURE = "folding.json", "folding.svg"  # files of a package
 
 @dataclass(frozen=True)
 class Aim:
-    """A rate on a board, with at most so many look-up tables; without `fps` the highest rate that fits."""
+    """A rate on a board, with at most so many look-up tables; without `fps` the highest rate that fits.
+
+    `slots`: frames that the kernel buffers.
+    """
 
     board: Board
     fps: float | None
     max_luts: int | None
     exit_rates: Sequence[float]  # by stage; the first is 1
+    slots: int = FRAME_SLOTS
 
     def images_a_second(self, interval: float) -> float:
         """The rate of an interval of cycles, at the board's clock."""
@@ -78,7 +82,7 @@ def folded(
         for at, (network, share, factors) in enumerate(zip(networks, aim.exit_rates, reuse, strict=True))
     ]
     model = cost_model()
-    room = Room.of_part(aim.board.capacity, aim.max_luts, around(networks, model))
+    room = Room.of_part(aim.board.capacity, aim.max_luts, around(networks, model, aim.slots))
     try:
         if aim.fps is None:
             return Folded(networks, fastest(stages, room, model))

@@ -13,6 +13,7 @@ from edgesight.host.kernel import MAX_FRAME_BYTES, MAX_LOGIT_BITS
 
 MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
 MAX_CLASSES = 65_536  # labels of a result record
+SLOTS = (4, 8, 16, 32, 64, 128, 256)  # frames that a cascade may buffer, as cascade.sv has it
 _IN_ORDER = ("HWC", "HW", "HC", "WC")  # as streams go
 
 
@@ -72,8 +73,10 @@ def _taken(network: IntegerNetwork) -> str:
     return f"{sign} values of {stream.bits} bits in steps of {network.entry.scale!r}"
 
 
-def check_frame(ports: Ports) -> None:
-    """Refuse inputs and outputs that a cascade cannot carry."""
+def check_frame(ports: Ports, slots: int) -> None:
+    """Refuse inputs and outputs that a cascade cannot carry, or a buffer that it has no form for."""
+    if slots not in SLOTS:
+        raise CompileError(f"{slots} frames in the buffer: give a power of two from {SLOTS[0]} to {SLOTS[-1]}")
     source, form, classes = ports.source, ports.source_format, ports.classes
     if source.channels not in (1, 3) or max(source.height, source.width) > MAX_SIDE:
         raise CompileError(

@@ -26,6 +26,7 @@ from edgesight.hls.checks import (
     check_order,
     check_size,
 )
+from edgesight.hls.cost.kernel import FRAME_SLOTS
 from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.package import csim_files
@@ -64,7 +65,6 @@ from edgesight.host.kernel import (
 )
 from edgesight.host.package import RTL, TOP, Package, structure_hash, weights_checksum, write_package
 
-FRAME_SLOTS = 8
 CLOCK_MHZ = 100.0
 _VECTORS, _VECTORS_SEED = 16, 0
 _TOOLS = ("hls4ml", "qonnx", "numpy")
@@ -108,23 +108,25 @@ class DataSetFacts:
 
 
 def compile_package(
-    name: str, networks: Sequence[Network], data: DataSetFacts, backend: BackEnd | None, out: Path
-) -> Package:
+    name: str, networks: Sequence[Network], data: DataSetFacts, backend: BackEnd | None, out: Path,
+    slots: int = FRAME_SLOTS,
+) -> Package:  # fmt: skip
     """Compile the cascade's networks, one to four, into the kernel package `out`, replacing what was there.
 
-    `backend` is the data centre's model, packed beside the kernel. Raises CompileError naming the layer that cannot be
-    exact, or where the back end is not of its form or the data's classes; then nothing is written.
+    `backend` is the data centre's model, packed beside the kernel, which buffers `slots` frames. Raises CompileError
+    naming the layer that cannot be exact, or where the back end is not of its form or the classes; nothing is written.
     """
     if not 1 <= len(networks) <= MAX_STAGES:
         raise CompileError(
             f"a cascade has 1 to {MAX_STAGES} stages; {len(networks)} networks were given: give one for each stage"
         )
-    return _cascade(name, _parts(networks), data, backend, out)
+    return _cascade(name, _parts(networks), data, backend, out, slots)
 
 
 def compile_exits(
-    name: str, path: Path, foldings: Sequence[Folding], data: DataSetFacts, backend: BackEnd | None, out: Path
-) -> Package:
+    name: str, path: Path, foldings: Sequence[Folding], data: DataSetFacts, backend: BackEnd | None, out: Path,
+    slots: int = FRAME_SLOTS,
+) -> Package:  # fmt: skip
     """Compile the QONNX file of a network with two to four outputs into the cascade of its exits, a folding each.
 
     Each stage after the first goes on from features that the one before leaves. Raises CompileError naming the layer
@@ -148,7 +150,7 @@ def compile_exits(
         hardware = _as_built(path, integers, folding, left)
         before = None if last is None else last.to_features
         parts.append(_Part(path, integers, folding, hardware, exit_, before))
-    return _cascade(name, parts, data, backend, out)
+    return _cascade(name, parts, data, backend, out, slots)
 
 
 def compile_alone(name: str, network: Network, out: Path) -> Package:
@@ -209,6 +211,7 @@ class _Built:
     generated: dict[str, str] = field(default_factory=dict)  # SystemVerilog and memories: file name -> text
     files: dict[str, bytes] = field(default_factory=dict)  # of the package
     loaded: list[str] = field(default_factory=list)  # contents of the memories that are written at run time
+    slots: int = FRAME_SLOTS
 
     @property
     def runtime_weights(self) -> RuntimeWeights | None:
@@ -218,9 +221,9 @@ class _Built:
         return told_of(self.loaded, [(name, part.hardware) for name, part in named], whole)
 
 
-def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports]) -> _Built:
+def _build(parts: Sequence[_Part], ports: Sequence[emit.Ports], slots: int = FRAME_SLOTS) -> _Built:
     """Make a stage of every part."""
-    built = _Built(parts, ports)
+    built = _Built(parts, ports, slots=slots)
     units: Sequence[Unit] = ()  # of the stage before
     for index, part in enumerate(parts):
         module, integers = ports[index].name, part.integers
@@ -381,11 +384,13 @@ def _csim(integers: IntegerNetwork, emitted: EmittedNetwork) -> tuple[str | None
         return str(reason), {}
 
 
-def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: BackEnd | None, out: Path) -> Package:
+def _cascade(
+    name: str, parts: Sequence[_Part], data: DataSetFacts, backend: BackEnd | None, out: Path, slots: int
+) -> Package:
     """Write the package of a cascade, if its stages fit each other and the data."""
     ports = _ports_of(parts)
     check_alike([part.integers for part in parts], ports)
-    check_frame(ports[0])
+    check_frame(ports[0], slots)
     for part in parts:
         check_one_place(part.path, part.integers)
     if len(data.classes) != ports[0].classes:
@@ -397,7 +402,7 @@ def _cascade(name: str, parts: Sequence[_Part], data: DataSetFacts, backend: Bac
         raise CompileError(f"classes: {twice[0]!r} is there twice; give every class a name of its own")
     if backend is not None:
         form_of(backend, _input_of(ports[0]), len(data.classes))  # refused before the work
-    built = _build(parts, ports)
+    built = _build(parts, ports, slots)
     return _write(name, built, data, backend, out, alone=False)
 
 
@@ -428,7 +433,7 @@ def _write(name: str, built: _Built, data: DataSetFacts, backend: BackEnd | None
         stages=built.stages,
         library=library,
         threshold_sets=table.constants["threshold_sets"].value,
-        frame_slots=FRAME_SLOTS,
+        frame_slots=built.slots,
         clock_mhz=CLOCK_MHZ,
         registers={register.name: register.offset for register in table.registers},
         dataset=data.name,
@@ -446,11 +451,10 @@ def _hardware(built: _Built, alone: bool) -> tuple[dict[str, bytes], dict[str, s
 
     def kernel(build_hash: str, weights: str) -> str:
         return emit.emit_kernel(
-            built.ports, FRAME_SLOTS, build_hash, weights, logits_in_record=alone, weights_words=words
+            built.ports, built.slots, build_hash, weights, logits_in_record=alone, weights_words=words
         )  # fmt: skip
 
     words = built.runtime_weights.words if built.runtime_weights is not None else 0
-
     library_texts = emit.library_of({**built.generated, TOP: kernel("0" * 8, "0" * 8)})
     library = {name: sha256(text.encode()) for name, text in library_texts.items()}
     rtl = {name: text.encode() for name, text in built.generated.items()}

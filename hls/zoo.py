@@ -281,22 +281,27 @@ def networks_in(zoo: Path, stages: int) -> list[Path]:
     return [exits] if exits.is_file() else [zoo / f"{stage}.onnx" for stage in names_of(stages)]
 
 
-def compile_zoo(zoo: Path, out: Path, foldings: Sequence[Folding]) -> Package:
-    """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them."""
+def compile_zoo(zoo: Path, out: Path, foldings: Sequence[Folding], slots: int | None = None) -> Package:
+    """Compile a zoo folder's first stages or its exits, one a folding, with its back end packed beside them.
+
+    `slots`: frames that the kernel buffers; None: as many as usual.
+    """
     from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
+    from edgesight.hls.cost.kernel import FRAME_SLOTS
     from edgesight.hls.datacenter import BackEnd
 
+    slots = slots or FRAME_SLOTS
     facts = DataSetFacts(*data_set_of(zoo))
     path, name = zoo / "backend.onnx", out.resolve().name
     backend = BackEnd(path.read_bytes(), backend_input(read_card(zoo))) if path.is_file() else None
     exits = zoo / f"{EXITS}.onnx"
     if exits.is_file():
-        return compile_exits(name, exits, foldings, facts, backend, out)
+        return compile_exits(name, exits, foldings, facts, backend, out, slots)
     networks = [
         Network(stage, zoo / f"{stage}.onnx", folding)
         for stage, folding in zip(names_of(len(foldings)), foldings, strict=True)
     ]
-    return compile_package(name, networks, facts, backend, out)
+    return compile_package(name, networks, facts, backend, out, slots)
 
 
 def check_same_networks(zoo: Path, other: Kernel) -> None:

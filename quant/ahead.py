@@ -81,7 +81,7 @@ class Ahead:
             for phase in network.phases:
                 module = twin if phase == "float" else made
                 assert module is not None
-                recipe = recipe_for(network.name, phase, data, quick, None)
+                recipe = recipe_for(network.name, phase, data, quick, network.passes.get(phase))
                 optimiser = prepared(module.train(), recipe)
                 chosen = torch.arange(min(recipe.batch, len(images)))
                 times = []

@@ -49,7 +49,7 @@ class NetworkReport:
 
     Attributes:
         variant: its name; of an exit, the stage that it is.
-        network: `shipped`, or the user's file and callable.
+        network: `shipped` or `steep`, or the user's file and callable.
         test_accuracy: of the network as exported, on the test split.
         calibration_accuracy: the same on the calibration split.
         float_test_accuracy: of the float twin, on the test split; none where there is no twin.
@@ -302,8 +302,7 @@ def model_card(card: Card) -> str:
     ]
     for name, entry in card["networks"].items():
         for file, facts in entry["files"].items():
-            shipped = entry.get("network", "shipped") == "shipped"
-            weights = "integer weights and exponents" if shipped else "state dict, array by array"
+            weights = "state dict, array by array" if entry.get("source_sha256") else "integer weights and exponents"
             holds = weights if file.endswith(".npz") else "QONNX" if name != "backend" else "ONNX"
             lines.append(f"| `{file}` | {holds} | {facts['bytes']:,} | `{facts['sha256']}` |")
     lines += ["", f"Data checksum: `{data['checksum']}`.", ""]

@@ -230,7 +230,8 @@ def save_stage(stage: StoredStage, path: Path) -> None:
     """Write a quantised network as an .npz of integers, readable without pickle.
 
     For each layer it holds `<layer>.weight` (int8), `<layer>.bias` (int32), `<layer>.weight_exponent`,
-    `<layer>.bias_exponent` and, but for the last, `<layer>.activation_exponent`; and once `shape` and `classes`.
+    `<layer>.bias_exponent` and, but for the last, `<layer>.activation_exponent`; and once `shape`, `classes` and
+    `family`.
 
     Raises:
         ExportError: a weight or bias is not on its grid.
@@ -238,6 +239,7 @@ def save_stage(stage: StoredStage, path: Path) -> None:
     arrays: dict[str, NDArray[Any]] = {
         "shape": np.array(stage.shape, np.int64),
         "classes": np.array(stage.classes, np.int64),
+        "family": np.array(stage.variant.family),
     }
     incoming = variants.INPUT_EXPONENT
     for name, (weight, bias) in stage.folded.items():
@@ -273,14 +275,14 @@ def load_stage(folder: Path, stage: str) -> StoredStage:
         ExportError: no such file, or a damaged one.
     """
     path = folder / f"{stage}.npz"
-    variant = variants.VARIANTS.get(stage)
-    if variant is None or not variant.quantised:
+    if stage not in ("stage0", "stage1"):
         raise ExportError(f"stage: found {stage!r}, expected stage0 or stage1")
     if not path.is_file():
         raise ExportError(f"{path}: is not there; train it with `edgesight train` or give another zoo folder")
     try:
         with np.load(path, allow_pickle=False) as held:
             arrays = {name: held[name] for name in held.files}
+        variant = variants.FAMILIES[str(arrays.get("family", "shipped"))][stage]  # older files say nothing
         height, width, channels = (int(extent) for extent in arrays["shape"])
         classes = int(arrays["classes"])
         exponents: dict[str, Exponents] = {}

@@ -124,7 +124,10 @@ def train(
         own.OwnNetworkError: the network is the user's, and cannot be built.
     """
     shape, classes = data.shape, len(data.classes)
-    recipes = {phase: recipe_for(network.name, phase, data, course.quick, course.epochs) for phase in network.phases}
+    recipes = {
+        phase: recipe_for(network.name, phase, data, course.quick, course.epochs or network.passes.get(phase))
+        for phase in network.phases
+    }
     with deterministic(seed):
         twin = network.twin(shape, classes)
         seconds, float_test = 0.0, None

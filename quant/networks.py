@@ -57,12 +57,15 @@ class Network(Told, Protocol):
     Attributes:
         identity: what it is, by its `repr`: a checkpoint is only taken up by the very same.
         phases: how it is trained, in this order.
+        passes: over the train split, of the phases that take others than their recipe says.
     """
 
     @property
     def identity(self) -> object: ...  # noqa: D102
     @property
     def phases(self) -> tuple[Phase, ...]: ...  # noqa: D102
+    @property
+    def passes(self) -> Mapping[Phase, int]: ...  # noqa: D102
 
     def check(self, shape: Shape, classes: int) -> None:
         """Raise an EdgeSightError, before anything is trained, if the network cannot be."""
@@ -84,13 +87,17 @@ class Shipped:
     """One of `edgesight.quant.variants`, fitted to the images."""
 
     variant: Variant
-    origin: str = "shipped"
     exact: bool = True
 
     @property
     def name(self) -> str:
         """Its place."""
         return self.variant.name
+
+    @property
+    def origin(self) -> str:
+        """The word that names it: its family's."""
+        return self.variant.family
 
     @property
     def identity(self) -> object:
@@ -101,6 +108,11 @@ class Shipped:
     def phases(self) -> tuple[Phase, ...]:
         """Float first; the back end stays so."""
         return ("float", "quantised") if self.variant.quantised else ("float",)
+
+    @property
+    def passes(self) -> Mapping[Phase, int]:
+        """Those of the quantised phase, where the variant says so."""
+        return {} if self.variant.settling is None else {"quantised": self.variant.settling}
 
     def check(self, shape: Shape, classes: int) -> None:
         """VariantError if the images are too small."""
@@ -152,7 +164,11 @@ class Shipped:
         return variants.fit(self.variant, shape, classes)
 
 
-SHIPPED: Final[Mapping[str, Shipped]] = {name: Shipped(variant) for name, variant in variants.VARIANTS.items()}
+FAMILIES: Final[Mapping[str, Mapping[str, Shipped]]] = {
+    family: {name: Shipped(variant) for name, variant in members.items()}
+    for family, members in variants.FAMILIES.items()
+}
+SHIPPED: Final = FAMILIES["shipped"]
 
 
 def exponents_of(quantised: nn.Sequential) -> dict[str, Exponents]:

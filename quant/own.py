@@ -16,7 +16,7 @@ import hashlib
 import sys
 import traceback
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,13 +39,11 @@ from edgesight.quant import variants
 from edgesight.quant.answers import exits_of
 from edgesight.quant.export import export_qonnx, qonnx_of
 from edgesight.quant.facts import Facts, facts_of, plain
-from edgesight.quant.networks import EXITS, SHIPPED, Network, Shape
+from edgesight.quant.networks import EXITS, FAMILIES, SHIPPED, Network, Shape
 from edgesight.quant.recipe import Phase
 
 TWIN: Final = "_float"
 """What follows a callable's name in its float twin's."""
-
-SHIPPED_WORD: Final = "shipped"
 
 MOST_EXITS: Final = 4
 """A cascade has no more stages."""
@@ -59,7 +57,7 @@ def named(stages: list[str | None], exits: str | None = None) -> list[Network]:
     """The networks that `--stage0` and its like name, in order, or `--exits`; the two shipped ones by default.
 
     Args:
-        stages: for each place `FILE.py:CALLABLE`, `shipped`, or None where nothing was said.
+        stages: for each place `FILE.py:CALLABLE`, `shipped`, `steep`, or None where nothing was said.
         exits: `FILE.py:CALLABLE` of a network whose exits are the stages.
 
     Raises:
@@ -82,10 +80,10 @@ def named(stages: list[str | None], exits: str | None = None) -> list[Network]:
             raise OwnNetworkError(
                 f"--stage{len(stages) - 1}: there is no --{place} before it; name the stages from --stage0 on"
             )
-        if said == SHIPPED_WORD:
-            if place not in SHIPPED:
-                raise OwnNetworkError(f"--{place} {said}: only stage0 and stage1 are shipped; name FILE.py:CALLABLE")
-            networks.append(SHIPPED[place])
+        if said in FAMILIES:
+            if place not in FAMILIES[said]:
+                raise OwnNetworkError(f"--{place} {said}: only stage0 and stage1 are {said}; name FILE.py:CALLABLE")
+            networks.append(FAMILIES[said][place])
         else:
             networks.append(load(said, place))
     return networks
@@ -101,7 +99,7 @@ def load(said: str, place: str) -> Own:
     if not told or not attribute.isidentifier():
         raise OwnNetworkError(
             f"--{place} {said}: name FILE.py:CALLABLE, such as my_networks.py:small"
-            + ("" if place == EXITS else f", or {SHIPPED_WORD}")
+            + ("" if place == EXITS else f", or {' or '.join(FAMILIES)}")
         )
     path = from_home(told)
     try:
@@ -187,6 +185,11 @@ class Own:
     def identity(self) -> object:
         """Place, callable and the file's bytes."""
         return self.name, self.attribute, self.digest
+
+    @property
+    def passes(self) -> Mapping[Phase, int]:
+        """As the recipes say."""
+        return {}
 
     @property
     def phases(self) -> tuple[Phase, ...]:

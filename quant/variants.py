@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 import brevitas.nn as qnn
@@ -86,6 +86,8 @@ class Variant:
         first_weight_bits: where given, the first layer's weight bits instead.
         last_weight_bits: where given, the last layer's weight bits instead.
         dropout: share of the last layer's inputs that training blanks.
+        family: the networks that it is trained and shipped with.
+        settling: passes of the quantised phase, where the recipe's are too many.
     """
 
     name: str
@@ -95,6 +97,9 @@ class Variant:
     first_weight_bits: int | None = None
     last_weight_bits: int | None = None
     dropout: float = 0.0
+    # Neither makes it another network, and a checkpoint is found by what is shown.
+    family: str = field(default="shipped", repr=False)
+    settling: int | None = field(default=None, repr=False)
 
     @property
     def quantised(self) -> bool:
@@ -133,6 +138,33 @@ BACKEND: Final = Variant(
     dropout=0.1,
 )
 VARIANTS: Final[Mapping[str, Variant]] = {variant.name: variant for variant in (STAGE0, STAGE1, BACKEND)}
+
+# A cascade whose last stage gives up nothing for its size: whole bytes, and many times the first one's products. With
+# eight bits, the biases of the first layer would be out of reach on the grid of its sums.
+STEEP: Final[Mapping[str, Variant]] = {
+    variant.name: variant
+    for variant in (
+        replace(STAGE1, name="stage0", family="steep"),
+        Variant(
+            name="stage1",
+            layers=(
+                Conv(32),
+                MaxPool(),
+                Conv(64, padding="same"),
+                Conv(64, padding="same"),
+                MaxPool(),
+                Conv(96, padding="same"),
+                Conv(96),
+            ),
+            weight_bits=8,
+            activation_bits=8,
+            first_weight_bits=6,
+            family="steep",
+            settling=2,
+        ),
+    )
+}
+FAMILIES: Final[Mapping[str, Mapping[str, Variant]]] = {"shipped": VARIANTS, "steep": STEEP}
 
 
 class VariantError(EdgeSightError, ValueError):

@@ -33,7 +33,7 @@ def with_card(zoo: Path, **shares: float) -> dict[str, Any]:
     return card
 
 
-@pytest.mark.parametrize("name", ["fashion-mnist", "digits"])
+@pytest.mark.parametrize("name", ["fashion-mnist", "fashion-mnist-steep", "digits"])
 def test_the_shipped_zoos_are_what_their_cards_say(name: str) -> None:
     folder = ROOT / "quant" / "zoo" / name
     check_files(folder, read_card(folder), 2)

@@ -32,8 +32,8 @@ def networks(side: int, channels: int, stages: int, classes: int) -> list[Intege
     return [IntegerNetwork((entry("input", source, 1.0), dense), (output,))] * stages
 
 
-def taken(stages: Sequence[IntegerNetwork], folder: Path) -> Cells:
-    """What a kernel takes of a 7-series part beside its networks; raises BoardError."""
+def taken(stages: Sequence[IntegerNetwork], folder: Path, slots: int = FRAME_SLOTS) -> Cells:
+    """What a kernel with room for so many frames takes of a 7-series part beside its networks; raises BoardError."""
     ports, stubs = [], []
     for at, network in enumerate(stages):
         source, given = network.entry.output, network.operators[network.outputs[0].source].output
@@ -50,7 +50,7 @@ def taken(stages: Sequence[IntegerNetwork], folder: Path) -> Cells:
             f"  output logic m_valid_o, input logic m_ready_i, output logic [{given_bits - 1}:0] m_data_o);\n"
             "endmodule\n"
         )
-    kernel = {"kernel.sv": emit.emit_kernel(ports, FRAME_SLOTS, "0" * 8, "0" * 8)}
+    kernel = {"kernel.sv": emit.emit_kernel(ports, slots, "0" * 8, "0" * 8)}
     sources = {**emit.library_of(kernel), **kernel, "stages.sv": "".join(stubs)}
     apart = " ".join(f"--blackboxed-module {port.name}" for port in ports)
     script = (

@@ -32,16 +32,18 @@ class Asked:
     fps: float | None
     max_luts: int | None
     exit_rates: str | None
+    frame_slots: int | None
 
 
 @dataclass(frozen=True)
 class AimAsked:
-    """What they mean. `exit_rates` are empty where none were given."""
+    """What they mean. `exit_rates` are empty where none were given, and `slots`, frames that are buffered, None."""
 
     board: str
     fps: float | None
     max_luts: int | None
     exit_rates: tuple[float, ...]
+    slots: int | None
 
     def of_stages(self, networks: Path, stages: int, calibration: Calibration | None = None) -> AimAsked:
         """With a rate for every one of so many stages, of which later ones may be left out; ArgumentError for more.
@@ -72,7 +74,7 @@ def aim_of(asked: Asked, cycles: str | None) -> AimAsked | None:
         raise ArgumentError(
             f"--board {asked.board}: there is no cost model of its part yet; use --cycles, or a board with a Zynq"
         )
-    return AimAsked(asked.board, asked.fps, asked.max_luts, _rates(asked.exit_rates))
+    return AimAsked(asked.board, asked.fps, asked.max_luts, _rates(asked.exit_rates), asked.frame_slots)
 
 
 def _rates(text: str | None) -> tuple[float, ...]:
@@ -118,8 +120,9 @@ def solved(
     from edgesight.hls.aims import Aim, folded
     from edgesight.hls.boards import load_board
     from edgesight.hls.budget import amounts
+    from edgesight.hls.cost.kernel import FRAME_SLOTS
 
-    aim = Aim(load_board(asked.board), asked.fps, asked.max_luts, asked.exit_rates)
+    aim = Aim(load_board(asked.board), asked.fps, asked.max_luts, asked.exit_rates, asked.slots or FRAME_SLOTS)
     made = folded(paths, aim, reuse, entry)
     found = made.solved
     if told:

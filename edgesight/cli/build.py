@@ -65,8 +65,9 @@ def train(  # noqa: PLR0913 - a command's options are its surface
         str | None,
         _stage(
             "stage 0",
-            "CALLABLE(shape, classes) returns a torch.nn.Module of Brevitas layers. Or `shipped`. The stages named are "
-            "the whole cascade; default: the two shipped ones.",
+            "CALLABLE(shape, classes) returns a torch.nn.Module of Brevitas layers. Or `shipped`, or `steep`, a pair "
+            "whose last stage is far the slower one. The stages named are the whole cascade; default: the two shipped "
+            "ones.",
         ),
     ] = None,
     stage1: Annotated[str | None, _stage("stage 1", "as --stage0.")] = None,

@@ -65,6 +65,14 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
             "the target that sends on the most; without one, all reach every stage.",
         ),
     ] = None,
+    frame_slots: Annotated[
+        int | None,
+        typer.Option(
+            "--frame-slots",
+            help="Frames that a cascade's kernel buffers: a power of two from 4 to 256, default 8. As many images of a "
+            "burst as fit may wait for a later stage while the first one goes on.",
+        ),
+    ] = None,
     reuse: Annotated[
         list[str] | None,
         typer.Option(help="hls4ml ReuseFactor of a layer: STAGE.LAYER=N, of a network alone LAYER=N; may be repeated."),
@@ -110,16 +118,19 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = zoo.suffix == ".onnx"
-    if onto is not None and (cycles or board or reuse or runtime_weights):
+    if onto is not None and (cycles or board or reuse or runtime_weights or frame_slots):
         raise ArgumentError(
-            f"--onto {onto}: it says how the hardware is built: leave out --cycles, --board, --reuse, --runtime-weights"
+            f"--onto {onto}: it says how the hardware is built: leave out --cycles, --board, --reuse, "
+            "--runtime-weights, --frame-slots"
         )
+    if alone and frame_slots is not None:
+        raise ArgumentError(f"--frame-slots {frame_slots}: {zoo} is a network alone, with no later stage; leave it out")
     if board is not None and runtime_weights:
         raise ArgumentError(
             f"--board {board}: weights that are loaded at run time have no cost model yet: leave out "
             "--runtime-weights, or use --cycles"
         )
-    aim = aim_of(Asked(board, fps, max_luts, exit_rates), cycles)
+    aim = aim_of(Asked(board, fps, max_luts, exit_rates, frame_slots), cycles)
     budgets = budgets_of(cycles or ("10000" if alone else _CYCLES))
     PACKAGE.check_folder(out)
     base = None if onto is None else Base.of(onto, alone)
@@ -158,10 +169,11 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
             made = solved(networks_in(zoo, len(budgets)), aim, list(factors.values()), told=not json_)
         loaded = runtime_of(runtime_weights or [], len(budgets))
         foldings = foldings_of(budgets, factors, loaded) if made is None else list(made.solved.foldings)
-        package = with_report(compile_zoo(zoo, out, foldings), made)
+        package = with_report(compile_zoo(zoo, out, foldings, frame_slots), made)
         warn(out_of_reach(package, foldings))
     else:
-        package = base.put(out, partial(compile_zoo, zoo, foldings=base.foldings))
+        slots = base.package.kernel.frame_slots
+        package = base.put(out, partial(compile_zoo, zoo, foldings=base.foldings, slots=slots))
     if before is not None:
         package = calibrated_as(package, before)
     if csim:

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgesight.bench.folding import cascade, cost, set_folding
+from edgesight.bench.folding import cascade, cost, kernels, set_folding
 from edgesight.bench.folding.drawn import drawn
 from edgesight.bench.folding.fitting import fitted
 from edgesight.bench.folding.parts import taken_by_parts, taken_whole
 from edgesight.hls.cost.cells import Cells
+from edgesight.hls.cost.kernel import around
 from edgesight.hls.cost.model import CostModel, cost_model
 from edgesight.hls.dataflow.operators import IntegerNetwork, Matrix, Output, Stream, Window, entry, matrix
 from edgesight.hls.dataflow.reference import Reference
@@ -131,6 +132,37 @@ def test_bursts_have_as_many_forwarded_images() -> None:
     assert bursts.sum() == forwarded.sum()
     edges = np.flatnonzero(np.diff(bursts.astype(int)))
     assert len(edges) < 2 * (forwarded.sum() // cascade.BURST + 2)
+
+
+def test_the_order_of_bursts_has_every_image_once_and_what_goes_on_where_the_bursts_are() -> None:
+    forwarded = np.random.default_rng(0).random(1000) < 0.3
+    order = cascade.order_of(forwarded)
+    assert sorted(order) == list(range(1000))
+    assert np.array_equal(forwarded[order], cascade.in_bursts(forwarded))
+
+
+def test_a_passage_that_the_verilated_cascade_does_not_confirm_is_no_result() -> None:
+    compared = cascade.Compared(alone=100.0, in_order=350.0, bursts=299.0, all_forwarded=80.0)
+    replayed = [
+        cascade.Replayed("in order", 320, cycles=1000, computed=985, elsewhere=0),
+        cascade.Replayed("in bursts", 320, cycles=1000, computed=970, elsewhere=1),
+    ]
+    met = {check.name: check.met for check in cascade.checks_of(compared, 0.0005, replayed)}
+    assert {name for name, one in met.items() if not one} == {
+        "images/s over those of the last stage alone, in bursts, 42000 LUTs",
+        "computed cycles of 320 images in bursts beside the Verilated cascade's",
+        "images in bursts that another stage answered",
+    }
+
+
+@pytest.mark.skipif(NO_YOSYS, reason="Yosys is not installed: extra `flow`")
+def test_a_deeper_buffer_is_priced_about_as_yosys_builds_it(tmp_path: Path) -> None:
+    networks = kernels.networks(28, 1, 2, 10)
+    predicted = around(networks, cost_model(), cascade.SLOTS)
+    measured = kernels.taken(networks, tmp_path, cascade.SLOTS)
+    assert predicted.luts == pytest.approx(measured.luts, rel=0.1)
+    assert predicted.flip_flops == pytest.approx(measured.flip_flops, rel=0.1)
+    assert predicted.half_blocks >= measured.half_blocks
 
 
 def test_the_threshold_is_the_lowest_that_loses_nothing() -> None:

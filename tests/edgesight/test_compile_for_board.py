@@ -91,6 +91,7 @@ def test_a_rate_out_of_reach_is_refused_with_the_best_one(tmp_path: Path) -> Non
         ),
         ("give the share of the images", ("--board", "pynq-z2", "--exit-rates", "0.5,1")),
         ("has 2 stages", ("--board", "pynq-z2", "--exit-rates", "1,0.5,0.2")),
+        ("give a power of two from 4 to 256", ("--cycles", "1000,1000", "--frame-slots", "12")),
         ("no board is called", ("--board", "mine")),
     ],
 )

@@ -52,6 +52,16 @@ def test_csim_equals_qonnx_and_known_answers(tmp_path: Path) -> None:
             assert np.array_equal(logits, vectors[stage.name])
 
 
+def test_a_kernel_buffers_as_many_frames_as_asked_for(tmp_path: Path) -> None:
+    networks = [Network(name, DIGITS / f"{name}.onnx", Folding(1000, {})) for name in ("stage0", "stage1")]
+    package = compile_package("digits", networks, FACTS, None, tmp_path / "kernel", 64)
+    assert package.kernel.frame_slots == 64
+    assert ".FrameSlots(64)" in package.read("rtl/kernel.sv").decode()
+    with pytest.raises(CompileError, match="12 frames in the buffer: give a power of two from 4 to 256"):
+        compile_package("digits", networks, FACTS, None, tmp_path / "other", 12)
+    assert not (tmp_path / "other").exists()
+
+
 def test_compiling_twice_gives_equal_bytes(tmp_path: Path) -> None:
     first = compile_digits(tmp_path / "first", Folding(100, {}), Folding(1000, {}))
     second = compile_digits(tmp_path / "second", Folding(100, {}), Folding(1000, {}))

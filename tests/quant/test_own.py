@@ -18,7 +18,7 @@ from edgesight.quant.backends import Wanted
 from edgesight.quant.card import measured_of, write_card
 from edgesight.quant.export import ExportError
 from edgesight.quant.learn import Course
-from edgesight.quant.networks import SHIPPED
+from edgesight.quant.networks import FAMILIES, SHIPPED
 from edgesight.quant.own import Own, OwnNetworkError
 from edgesight.quant.recipe import TrainingError
 from edgesight.quant.splits import DataSet, Split
@@ -240,6 +240,9 @@ def test_nothing_named_is_the_shipped_cascade_and_no_place_is_left_out(tmp_path:
         own.named([None, "shipped", None, None])
     with pytest.raises(OwnNetworkError, match="--stage2 shipped: only stage0 and stage1 are shipped"):
         own.named(["shipped", "shipped", "shipped", None])
+    assert own.named(["steep", "steep", None, None]) == [FAMILIES["steep"]["stage0"], FAMILIES["steep"]["stage1"]]
+    with pytest.raises(OwnNetworkError, match="--stage2 steep: only stage0 and stage1 are steep"):
+        own.named(["steep", "steep", "steep", None])
     with pytest.raises(OwnNetworkError, match=r"--exits a\.py:b: its exits are all of the cascade's stages; leave"):
         own.named(["shipped", "shipped", None, None], "a.py:b")
     with pytest.raises(
@@ -265,7 +268,7 @@ def test_bytes_come_in_whatever_a_network_makes_of_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("said", "text", "error"),
     [
-        ("my_networks.py", SMALL, r"name FILE\.py:CALLABLE, such as my_networks\.py:small, or shipped"),
+        ("my_networks.py", SMALL, r"name FILE\.py:CALLABLE, such as my_networks\.py:small, or shipped or steep"),
         ("none.py:small", SMALL, r"none\.py cannot be read \(No such file or directory\); name a Python file"),
         ("~nobody_of_that_name/n.py:small", SMALL, r"cannot be read \(No such file or directory\); name a"),
         (

@@ -22,7 +22,7 @@ from edgesight.quant.backends import Wanted
 from edgesight.quant.card import model_card
 from edgesight.quant.exponents import choose_exponents
 from edgesight.quant.learn import Course, Trained
-from edgesight.quant.networks import SHIPPED, exponents_of
+from edgesight.quant.networks import SHIPPED, Shipped, exponents_of
 from edgesight.quant.recipe import RECIPES, Phase, TrainingError, recipe_for
 from edgesight.quant.splits import DataSet, Split
 
@@ -223,6 +223,14 @@ def test_training_leaves_torch_as_it_was(bars: DataSet, tmp_path: Path) -> None:
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_network_of_whole_bytes_settles_in_the_passes_that_it_names(bars: DataSet, tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    settling = dataclasses.replace(STAGE0.variant, settling=1)
+    trained = learn.train(bars, Shipped(settling), SEED, course=Course(tmp_path, quick=True))
+    assert trained.recipes["quantised"].epochs == 1
+    assert trained.recipes["float"].epochs > 1
 
 
 def test_exponents_span_what_they_quantise(bars: DataSet) -> None:
