@@ -38,7 +38,7 @@ def test_a_cascade_is_folded_for_a_rate_by_its_exit_rates(tmp_path: Path) -> Non
 def test_exit_rates_are_those_of_a_calibration(capsys: pytest.CaptureFixture[str]) -> None:
     observed = draw(5_000, seed=2)
     made = calibrate(observed, (0.85, 0.9), loss=LOSS, backend_sha256=SHA, rests_on=SAMPLE)
-    asked = AimAsked("pynq-z2", 1000.0, None, ())
+    asked = AimAsked("pynq-z2", 1000.0, None, (), None)
     reached = [target.calibration_reached for target in made.targets]
     assert None not in reached
     rates = asked.of_stages(ZOO, 2, made).exit_rates
