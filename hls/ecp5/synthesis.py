@@ -18,8 +18,8 @@ _MAPS = ("products.v", "adders.v")
 # A 4 x 4 bit product in look-up tables costs less than a way to a multiplier's column and back; and without the muxes
 # that join look-up tables, nextpnr has more freedom and the mapper no reason to repeat logic for every bit.
 _OPTIONS = "-nodsp -nowidelut"
-# What else is here is what synth_ecp5 does between its labels `coarse` and `map_ram`, but for `share`, which finds nothing
-# to share in a pipeline and takes long to say so.
+# What else is here is what synth_ecp5 does between its labels `coarse` and `map_ram`, but for `share`, which finds
+# nothing to share in a pipeline and takes long to say so.
 _COARSE = """\
 proc
 flatten

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_it_takes_fewer_look_up_tables(tmp_path: Path) -> None:
 
 def test_a_gate_with_another_use_stays() -> None:
     """It is taken into no adder, since its look-up table would stay all the same."""
-    adder = {
+    adder: dict[str, Any] = {
         "type": "CCU2C",
         "parameters": {"INIT0": "1001011010101010", "INIT1": "1001011010101010"},
         "port_directions": {"A0": "input", "B0": "input", "C0": "input", "D0": "input", "S0": "output"}
@@ -108,7 +109,7 @@ def test_a_gate_with_another_use_stays() -> None:
         "port_directions": {"A": "input", "B": "input", "C": "input", "D": "input", "Z": "output"},
         "connections": {"A": [2], "B": [3], "C": ["1"], "D": ["1"], "Z": [10]},
     }
-    ports = {"y": {"direction": "output", "bits": [20, 21, 10]}}
+    ports: dict[str, Any] = {"y": {"direction": "output", "bits": [20, 21, 10]}}
     module = {"cells": {"adder": adder, "gate": gate}, "ports": ports}
     assert absorb(module) == 0
     assert adder["connections"]["A0"] == [10]
