@@ -15,12 +15,21 @@ from edgesight.hls.yosys import run_yosys
 
 _FOLDER = Path(__file__).resolve().parent
 _MAPS = ("products.v", "adders.v")
-# A 4 x 4 bit product in look-up tables costs less than a way to a multiplier's column and back; and without the muxes
-# that join look-up tables, nextpnr has more freedom and the mapper no reason to repeat logic for every bit.
-_OPTIONS = "-nodsp -nowidelut"
+# Without the muxes that join look-up tables, nextpnr has more freedom, and the mapper no reason to repeat logic for each
+# bit.
+_OPTIONS = "-nowidelut"
+# Products that their source asks a multiplier for (attribute `use_dsp`), and no others: a 4 x 4 bit product in look-up
+# tables costs less than a way to a multiplier's column and back.
+_MULTIPLIERS = """\
+select -set multipliers a:use_dsp %ci4 t:$mul %i
+techmap -map +/mul2dsp.v -D DSP_A_MAXWIDTH=18 -D DSP_B_MAXWIDTH=18 -D DSP_A_MINWIDTH=2 -D DSP_B_MINWIDTH=2 \
+-D DSP_NAME=$__MUL18X18 @multipliers
+chtype -set $mul t:$__soft_mul
+techmap -map +/lattice/dsp_map_18x18.v
+"""
 # What else is here is what synth_ecp5 does between its labels `coarse` and `map_ram`, but for `share`, which finds
 # nothing to share in a pipeline and takes long to say so.
-_COARSE = """\
+_COARSE = f"""\
 proc
 flatten
 tribuf -logic
@@ -33,7 +42,7 @@ opt
 wreduce
 peepopt
 opt_clean
-techmap -map products.v
+{_MULTIPLIERS}techmap -map products.v
 opt_clean
 opt_balance_tree -arith
 wreduce

