@@ -15,7 +15,7 @@ from edgesight.hls.yosys import run_yosys
 
 _FOLDER = Path(__file__).resolve().parent
 _MAPS = ("products.v", "adders.v")
-# Without the muxes that join look-up tables, nextpnr has more freedom, and the mapper no reason to repeat logic for each
+# Without the muxes that join look-up tables, nextpnr has more freedom, and the mapper no reason to repeat logic bit by
 # bit.
 _OPTIONS = "-nowidelut"
 # Products that their source asks a multiplier for (attribute `use_dsp`), and no others: a 4 x 4 bit product in look-up
