@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Where a layer's weights lie and what its products are computed by. `auto`: as the synthesis chooses.
+# Where a layer's weights lie and what its products are computed by. `auto`: as the synthesis chooses. `packed`: by the
+# part's multipliers, each of which makes the products of several outputs' weights with one input.
 WeightsIn = Literal["auto", "distributed", "block"]
-ProductsIn = Literal["auto", "logic", "dsp"]
+ProductsIn = Literal["auto", "logic", "dsp", "packed"]
 
 
 @dataclass(frozen=True)

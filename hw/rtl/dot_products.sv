@@ -5,6 +5,11 @@
 /// Agree:    where inputs and weights have one bit, a product is 1 if both bits are the same and 0 if not.
 /// Folding:  a product of up to 4 bits (InWidth * WeightWidth) is not computed: the lanes with a bit of both factors are
 ///           counted, six in the first step, and the counts of all pairs of bits put together at last.
+/// Packing:  with Multipliers = 3, sums side by side that share a value have their weights in fields of one factor, from the
+///           lowest, as many as `PackWidth` bits hold, and one multiplier makes the products of all. A field has a product's
+///           bits. All weights but the highest lie there plus 2^(WeightWidth - 1), so that none borrows from the one above;
+///           the sums less that many sums of the values are the sums of products. Signed values can borrow all the same:
+///           a field's highest bit is then added to the field above.
 /// Interval: 1 cycle. Latency: 1 + ceil(log4(Simd)) cycles; where lanes are counted 1 + ceil(log4(ceil(Simd / 6))), and 1
 ///           more if there are several pairs of bits.
 /// Flow:     it moves on in a cycle with `advance_i`. `tag_i` goes along; `soon_` is what will be at the output after the
@@ -22,8 +27,11 @@ module dot_products #(
   parameter int unsigned WeightWidth = 4,
   // Count lanes whose bits agree.
   parameter bit Agree = 1'b0,
-  // What computes products that are not counted: 0 what the synthesis chooses, 1 look-up tables, 2 the part's multipliers.
+  // What computes products that are not counted: 0 what the synthesis chooses, 1 look-up tables, 2 the part's multipliers, 3
+  // these with several weights to a factor.
   parameter int unsigned Multipliers = 0,
+  // Bits of the wider factor of the part's multipliers: 18 of an ECP5, 25 of a DSP48.
+  parameter int unsigned PackWidth = 18,
   // Bits that go along.
   parameter int unsigned TagWidth = 1,
   localparam int unsigned SumWidth = InWidth + WeightWidth + $clog2(Simd)
@@ -45,8 +53,11 @@ module dot_products #(
     $error("dot_products: Simd must be at least 1, and SideBlocks divide Pe, but they are %0d, %0d and %0d",
            Simd, SideBlocks, Pe);
   end
-  if (Multipliers > 2) begin : g_check_multipliers
-    $error("dot_products: Multipliers must be 0, 1 or 2, but is %0d", Multipliers);
+  if (Multipliers > 3) begin : g_check_multipliers
+    $error("dot_products: Multipliers must be 0, 1, 2 or 3, but is %0d", Multipliers);
+  end
+  if (PackWidth < 2 || PackWidth > 64) begin : g_check_pack
+    $error("dot_products: PackWidth must be 2 to 64, but is %0d", PackWidth);
   end
   if (Agree && (InWidth != 1 || WeightWidth != 1)) begin : g_check_agree
     $error("dot_products: InWidth and WeightWidth must be 1 where bits are to agree, but are %0d and %0d",
@@ -96,6 +107,12 @@ module dot_products #(
     return SumWidth'(factor * FactorWidth'(signed'(weight)));
   endfunction
 
+  // A factor's fields, of as many sums of a block.
+  localparam int unsigned SidePe = SideBlocks > 0 ? Pe / SideBlocks : 1;
+  localparam int unsigned Field = InWidth + WeightWidth;
+  localparam int unsigned Fit = PackWidth > WeightWidth ? (PackWidth - WeightWidth) / Field + 1 : 1;
+  localparam int unsigned Fields = Multipliers != 3 || Counted ? 1 : Fit < SidePe ? Fit : SidePe;
+
   // Values behind an adder level.
   function automatic int unsigned count(int unsigned level);
     return (Leaves + (1 << (2 * level)) - 1) >> (2 * level);
@@ -122,9 +139,66 @@ module dot_products #(
     end
   end
 
+  if (Fields > 1) begin : g_packed
+    for (genvar at = 0; at < SideBlocks * Simd; at++) begin : g_lane
+      localparam int unsigned Block = at / Simd;
+      logic signed [InWidth:0] value;
+      assign value = {InSigned && values_i[at*InWidth+InWidth-1], values_i[at*InWidth+:InWidth]};
+      for (genvar pack = 0; pack < (SidePe + Fields - 1) / Fields; pack++) begin : g_pack
+        localparam int unsigned First = Block * SidePe + pack * Fields;
+        localparam int unsigned Own = SidePe - pack * Fields < Fields ? SidePe - pack * Fields : Fields;
+        localparam int unsigned Width = (Own - 1) * Field + WeightWidth;
+        logic signed [Width-1:0] factor;
+        for (genvar f = 0; f < Own; f++) begin : g_field
+          logic [WeightWidth-1:0] weight;
+          assign weight = weights_i[((First+f)*Simd+at%Simd)*WeightWidth+:WeightWidth];
+          if (f + 1 == Own) begin : g_highest
+            assign factor[f*Field+:WeightWidth] = weight;
+          end else begin : g_lower
+            logic [WeightWidth-1:0] raised;
+            assign raised = weight ^ ~(WeightWidth'('1) >> 1);
+            assign factor[f*Field+:Field] = Field'(raised);
+          end
+        end
+        (* use_dsp = "yes" *)
+        logic signed [Own*Field-1:0] product_q;
+        always_ff @(posedge clk_i) begin
+          if (advance_i && valid[0]) product_q <= (Own * Field)'(value * factor);
+        end
+      end
+    end
+
+    // The sums of the values of each block.
+    for (genvar block = 0; block < SideBlocks; block++) begin : g_block
+      for (genvar level = 0; level <= TreeLevels; level++) begin : g_level
+        for (genvar i = 0; i < (level == TreeLevels ? 1 : 4 * count(level + 1)); i++) begin : g_node
+          logic signed [SumWidth-1:0] value_q;
+          if (i >= count(level)) begin : g_zero
+            assign value_q = '0;
+          end else if (level == 0) begin : g_value
+            always_ff @(posedge clk_i) begin
+              if (advance_i && valid[0]) value_q <= SumWidth'(g_lane[block*Simd+i].value);
+            end
+          end else begin : g_sum
+            always_ff @(posedge clk_i) begin
+              if (advance_i && valid[level]) begin
+                value_q <= (g_level[level-1].g_node[4*i].value_q + g_level[level-1].g_node[4*i+1].value_q)
+                    + (g_level[level-1].g_node[4*i+2].value_q + g_level[level-1].g_node[4*i+3].value_q);
+              end
+            end
+          end
+        end
+      end
+    end
+  end
+
   for (genvar p = 0; p < Pe; p++) begin : g_pe
     localparam int unsigned Block = p / (Pe / SideBlocks);  // which of the blocks side by side
     logic signed [SumWidth-1:0] sum_of_lanes;
+    // Where its products lie, if they are packed: in which factor's, and in how many bits of it with those below.
+    localparam int unsigned Pack = p % SidePe / Fields;
+    localparam int unsigned FieldBits = (p % SidePe % Fields + 1) * Field;
+    localparam bit Highest = Fields == 1 || p % SidePe % Fields == Fields - 1 || p % SidePe == SidePe - 1;
     if (Counted) begin : g_counted
       for (genvar place = 0; place < InWidth * WeightWidth; place++) begin : g_place
         logic [Simd-1:0] inputs, weights, both;
@@ -184,7 +258,21 @@ module dot_products #(
           logic signed [SumWidth-1:0] value_q;
           if (i >= count(level)) begin : g_zero
             assign value_q = '0;
-          end else if (level == 0 && Multipliers == 2) begin : g_multiplier
+          end else if (level == 0 && Fields > 1) begin : g_field
+            logic signed [Field-1:0] own;
+            assign own = g_packed.g_lane[Block*Simd+i].g_pack[Pack].product_q[FieldBits-1-:Field];
+            logic borrow;  // what the fields below took
+            if (InSigned && FieldBits > Field) begin : g_borrow
+              assign borrow = g_packed.g_lane[Block*Simd+i].g_pack[Pack].product_q[FieldBits-Field-1];
+            end else begin : g_none
+              assign borrow = 1'b0;
+            end
+            if (Highest) begin : g_highest
+              assign value_q = SumWidth'(own) + SumWidth'(borrow);
+            end else begin : g_lower
+              assign value_q = SumWidth'(InSigned ? SumWidth'(own) : SumWidth'(unsigned'(own))) + SumWidth'(borrow);
+            end
+          end else if (level == 0 && Multipliers >= 2) begin : g_multiplier
             (* use_dsp = "yes" *)
             logic signed [SumWidth-1:0] product_q;
             always_ff @(posedge clk_i) begin
@@ -211,7 +299,12 @@ module dot_products #(
           end
         end
       end
-      assign sum_of_lanes = g_level[TreeLevels].g_node[0].value_q;
+      if (Highest) begin : g_as_it_is
+        assign sum_of_lanes = g_level[TreeLevels].g_node[0].value_q;
+      end else begin : g_less_values
+        assign sum_of_lanes = g_level[TreeLevels].g_node[0].value_q
+            - (g_packed.g_block[Block].g_level[TreeLevels].g_node[0].value_q <<< (WeightWidth - 1));
+      end
     end
 
     assign sums_o[p*SumWidth+:SumWidth] = sum_of_lanes;

@@ -73,8 +73,10 @@ module mvu #(
   parameter int unsigned Taps = 1,
   // Whether the lanes come step by step, as often as they are used, so that none of them is looked up in a beat of all.
   parameter bit Sliced = 1'b0,
-  // What computes products of more than 4 bits: 0 what the synthesis chooses, 1 look-up tables, 2 the part's multipliers.
+  // What computes products of more than 4 bits: 0 what the synthesis chooses, 1 look-up tables, 2 the part's multipliers, 3
+  // these with the weights of several outputs to a factor of up to PackWidth bits (dot_products.sv).
   parameter int unsigned Multipliers = 0,
+  parameter int unsigned PackWidth = 18,
   // How many blocks are computed side by side.
   localparam int unsigned SideBlocks = Pe > Outputs / Blocks ? Pe / (Outputs / Blocks) : 1,
   localparam int unsigned BeatLanes = Sliced ? SideBlocks * Simd : InLanes,
@@ -138,8 +140,11 @@ module mvu #(
   if (ShiftBits > 0 && (!Runtime || !Saturate || ShiftBits > $clog2(AccWidth))) begin : g_check_shift
     $error("mvu: ShiftBits must be 0, or with Runtime and Saturate up to %0d, but is %0d", $clog2(AccWidth), ShiftBits);
   end
-  if (Multipliers > 2) begin : g_check_multipliers
-    $error("mvu: Multipliers must be 0, 1 or 2, but is %0d", Multipliers);
+  if (Multipliers > 3) begin : g_check_multipliers
+    $error("mvu: Multipliers must be 0, 1, 2 or 3, but is %0d", Multipliers);
+  end
+  if (PackWidth < 2 || PackWidth > 64) begin : g_check_pack
+    $error("mvu: PackWidth must be 2 to 64, but is %0d", PackWidth);
   end
   if (Round > 2) begin : g_check_round
     $error("mvu: Round must be 0, 1 or 2, but is %0d", Round);
@@ -317,6 +322,7 @@ module mvu #(
     .WeightWidth(WeightWidth),
     .Agree      (Agree),
     .Multipliers(Multipliers),
+    .PackWidth  (PackWidth),
     .TagWidth   ($bits(step_t))
   ) u_products (
     .clk_i,

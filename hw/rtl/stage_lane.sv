@@ -265,20 +265,22 @@ module stage_lane #(
     .m_data_o ({judged_slot, judged_frame})
   );
 
-  // The verdict is compared, then shown: comparing and arbitrating records in one cycle would be too long a path.
-  assign take_verdict = margin_m_valid && judged_valid && (!m_valid_o || m_ready_i);
+  // The verdict is compared, then shown: comparing and arbitrating records in one cycle would be too long a path. The next
+  // one is taken once this one has left, so that the arbitration's answer ends here; none is due earlier, since logits are
+  // taken every second cycle at most.
+  assign take_verdict = margin_m_valid && judged_valid && !m_valid_o;
   assign threshold    = judged_frame.thresholds[Stage];
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       m_valid_o <= 1'b0;
-    end else if (!m_valid_o || m_ready_i) begin
-      m_valid_o <= take_verdict;
+    end else begin
+      m_valid_o <= m_valid_o ? !m_ready_i : take_verdict;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (!m_valid_o || m_ready_i) begin
+    if (!m_valid_o) begin
       m_slot_o   <= judged_slot;
       m_frame_o  <= judged_frame;
       m_label_o  <= 16'(winner);

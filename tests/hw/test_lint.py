@@ -51,6 +51,8 @@ def test_lint_is_clean(module: Path) -> None:
         ("mvu", {"InLanes": 18, "Simd": 9, "Outputs": 3, "Pe": 1, "Shift": 20, "Round": 2, "Beats": 3, "InWidth": 1}),
         ("mvu", {"Multipliers": 1, "InSigned": 1, "Simd": 4}),
         ("mvu", {"Multipliers": 2, "WeightWidth": 8}),
+        ("mvu", {"Multipliers": 3, "Outputs": 12, "Pe": 3, "InLanes": 5, "Simd": 5, "WeightWidth": 3}),
+        ("mvu", {"Multipliers": 3, "Pe": 4, "InSigned": 1, "PackWidth": 25}),
         ("mvu", {"Pe": 4, "Simd": 4, "Shift": -2, "Round": 1, "Saturate": 0, "WeightWidth": 1, "InSigned": 1}),
         ("sliding_window", {"KernelH": 1, "KernelW": 3, "ImgH": 1, "ImgW": 9, "StrideW": 2, "PadLeft": 1}),
         ("sliding_window", {"KernelH": 3, "KernelW": 1, "DilationH": 2, "ImgH": 7, "StrideH": 4}),

@@ -59,6 +59,24 @@ CASES: dict[str, dict[str, Any]] = {
     "two signed bits each": {"InWidth": 2, "WeightWidth": 2, "InSigned": 1, "OutSigned": 1, "Shift": 1},
     "a bit by three": {"InWidth": 1, "WeightWidth": 3, "InLanes": 14, "Simd": 7, "Shift": 0},
     "four signed bits by one": {"InWidth": 4, "WeightWidth": 1, "InSigned": 1, "OutSigned": 1, "Shift": 1},
+    "packed, two to a factor": {"Multipliers": 3},
+    "packed, three to a factor": {"Multipliers": 3, "WeightWidth": 3, "Pe": 6, "Simd": 6},
+    "packed, one left over": {"Multipliers": 3, "Pe": 3, "Simd": 1, "Beats": 2},
+    "packed, signed, four to a factor": {"Multipliers": 3, "PackWidth": 25, "WeightWidth": 3, "InWidth": 4, "Pe": 6}
+    | {"InSigned": 1, "OutSigned": 1, "Simd": 12},
+    "packed, signed, two to a factor": {"Multipliers": 3, "InSigned": 1, "OutSigned": 1, "Pe": 6, "Beats": 3},
+    "packed, eight bits by three": {
+        "Multipliers": 3,
+        "InWidth": 8,
+        "WeightWidth": 3,
+        "AccWidth": 15,
+        "Pe": 6,
+        "Simd": 3,
+    },
+    "packed, groups side by side": {"InLanes": 24, "Outputs": 12, "Pe": 6, "Simd": 4, "Blocks": 2, "Taps": 3}
+    | {"Multipliers": 3, "WeightWidth": 3, "InSigned": 1, "OutSigned": 1},
+    "packed, nothing beside it": {"Multipliers": 3, "Pe": 1, "Simd": 12},
+    "packed, too wide for two": {"Multipliers": 3, "InWidth": 9, "WeightWidth": 8, "AccWidth": 22, "Pe": 2},
     "wide inputs": {"InLanes": 2, "Outputs": 2, "Pe": 1, "Simd": 1, "InWidth": 30, "WeightWidth": 8, "InSigned": 1}
     | {"AccWidth": 40, "Shift": 0, "OutWidth": 40, "OutSigned": 1, "Saturate": 0},
 }
