@@ -140,6 +140,7 @@ def test_every_choice_computes_the_same(tmp_path: Path) -> None:
     choices = {
         "tables": {"conv": Choice(2, 3, "distributed", "logic"), "dense": Choice(3, 2, "block", "logic")},
         "multipliers": {"conv": Choice(4, 1, "block", "dsp"), "dense": Choice(1, 4, "distributed", "dsp")},
+        "additions": {"conv": Choice(4, 18), "dense": Choice(3, 2, "block", "logic")},
     }
     sources: dict[str, str] = {}
     passing = []
@@ -148,7 +149,7 @@ def test_every_choice_computes_the_same(tmp_path: Path) -> None:
         sources |= emitted.project()
         passing.append(traffic_of(emitted, of, inputs_of(of, 3, [1])))
     passed = simulate(tmp_path / "build", sources, passing, frames=3, seed=2, runs=3)
-    assert [run.error for run in passed] == [""] * 6
+    assert [run.error for run in passed] == [""] * 9
 
 
 def test_a_layer_is_made_of_additions_where_that_is_cheaper() -> None:
