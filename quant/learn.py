@@ -125,7 +125,13 @@ def train(
     """
     shape, classes = data.shape, len(data.classes)
     recipes = {
-        phase: recipe_for(network.name, phase, data, course.quick, course.epochs or network.passes.get(phase))
+        phase: recipe_for(
+            network.name,
+            phase,
+            data,
+            course.quick,
+            network.passes.get(phase) if course.epochs is None else course.epochs,
+        )
         for phase in network.phases
     }
     with deterministic(seed):

@@ -58,7 +58,8 @@ module pixel_feeder #(
   logic [PixelCountWidth-1:0] pixels_left_q;
   logic [2:0] offset_q;  // first byte of the pixel in `word`
   logic [3:0] pixel_end;  // first byte behind it
-  logic straddles, ends_word, last_pixel, take;
+  logic straddles, ends_word, take;
+  logic last_pixel_q;  // a register for the same reason
   logic [127:0] pair;
   logic [1:0] drop;
 
@@ -106,7 +107,6 @@ module pixel_feeder #(
   assign pixel_end  = {1'b0, offset_q} + 4'(Channels);
   assign straddles  = pixel_end > 4'd8;
   assign ends_word  = pixel_end >= 4'd8;
-  assign last_pixel = pixels_left_q == PixelCountWidth'(1);
   assign pair       = {next_word_q, word_q};
   assign m_valid_o  = word_valid_q && (!straddles || next_word_valid_q);
   assign m_data_o   = pair[{1'b0, offset_q, 3'b000}+:Channels*8];
@@ -116,9 +116,9 @@ module pixel_feeder #(
   always_comb begin
     drop = 2'd0;
     if (take) begin
-      if (last_pixel && straddles) begin
+      if (last_pixel_q && straddles) begin
         drop = 2'd2;
-      end else if (last_pixel || ends_word) begin
+      end else if (last_pixel_q || ends_word) begin
         drop = 2'd1;
       end
     end
@@ -132,6 +132,7 @@ module pixel_feeder #(
       next_word_valid_q <= 1'b0;
       word_valid_q      <= 1'b0;
       pixels_left_q     <= PixelCountWidth'(Pixels);
+      last_pixel_q      <= Pixels == 1;
       offset_q          <= '0;
     end else begin
       if (read_en_o) begin
@@ -148,8 +149,9 @@ module pixel_feeder #(
         next_word_valid_q <= 1'b1;
       end
       if (take) begin
-        pixels_left_q <= last_pixel ? PixelCountWidth'(Pixels) : pixels_left_q - PixelCountWidth'(1);
-        offset_q      <= last_pixel ? 3'd0 : pixel_end[2:0];
+        pixels_left_q <= last_pixel_q ? PixelCountWidth'(Pixels) : pixels_left_q - PixelCountWidth'(1);
+        last_pixel_q  <= last_pixel_q ? Pixels == 1 : 32'(pixels_left_q) == 2;
+        offset_q      <= last_pixel_q ? 3'd0 : pixel_end[2:0];
       end
     end
   end

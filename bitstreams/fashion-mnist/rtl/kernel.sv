@@ -47,7 +47,7 @@ module kernel (
     .FromTrunk(0),
     .LogitsInRecord(0), .LogitBeats(1),
     .LogitWidth(15), .FrameSlots(8),
-    .BuildHash(32'hf6c00e52), .WeightsHash(32'hf7e1c07f), .WeightsWords(0)
+    .BuildHash(32'h5d609b7e), .WeightsHash(32'hf7e1c07f), .WeightsWords(0)
   ) u_cascade (
     .clk_i, .rst_ni, .s_axis_tdata, .s_axis_tkeep, .s_axis_tvalid, .s_axis_tready, .s_axis_tlast, .m_axis_tdata, .m_axis_tkeep, .m_axis_tvalid, .m_axis_tready, .m_axis_tlast, .s_axil_awaddr, .s_axil_awvalid, .s_axil_awready, .s_axil_wdata, .s_axil_wstrb, .s_axil_wvalid, .s_axil_wready, .s_axil_bresp, .s_axil_bvalid, .s_axil_bready, .s_axil_araddr, .s_axil_arvalid, .s_axil_arready, .s_axil_rdata, .s_axil_rresp, .s_axil_rvalid, .s_axil_rready,
     .core_rst_no(core_rst_n), .weights_o(weights),
