@@ -12,8 +12,9 @@ from pathlib import Path
 
 from edgesight.hls.boards import Board
 from edgesight.hls.budget import OutOfReach, Room, Solved, Stage, fastest, meet
+from edgesight.hls.checks import FRAME_SLOTS
 from edgesight.hls.compile import read_network
-from edgesight.hls.cost.kernel import FRAME_SLOTS, around
+from edgesight.hls.cost.kernel import around
 from edgesight.hls.cost.model import cost_model
 from edgesight.hls.cost.picture import as_svg
 from edgesight.hls.cost.report import CostRow, as_json, cost_rows

@@ -328,7 +328,7 @@ def _folds(network: IntegerNetwork, place: int, cycles: int, reuse: int | None) 
     if reuse is not None:
         return [choose_fold(reuse, outputs, lanes, beats, operator.groups)]
     folds = folds_of(outputs, lanes, beats, operator.groups)
-    fitting = [fold for fold in folds if timing(operator, source, fold, cycles)[2] <= cycles] or [
+    fitting = [fold for fold in folds if timing(operator, source, fold, cycles).steady_cycles <= cycles] or [
         Fold(outputs, lanes, beats)
     ]
     channels = operator.weights.shape[-1]

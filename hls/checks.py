@@ -13,6 +13,7 @@ from edgesight.host.kernel import MAX_FRAME_BYTES, MAX_LOGIT_BITS
 
 MAX_SIDE = 1024  # pixels, as edgesight.host.kernel.Input has it
 MAX_CLASSES = 65_536  # labels of a result record
+FRAME_SLOTS = 8  # where nothing else is said; also of the kernels that the cost model was fitted to
 SLOTS = (4, 8, 16, 32, 64, 128, 256)  # frames that a cascade may buffer, as cascade.sv has it
 _IN_ORDER = ("HWC", "HW", "HC", "WC")  # as streams go
 

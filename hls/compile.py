@@ -18,6 +18,7 @@ import onnx
 
 from edgesight.hls import emit, qonnx_graph, registers
 from edgesight.hls.checks import (
+    FRAME_SLOTS,
     check_alike,
     check_frame,
     check_logits,
@@ -26,7 +27,6 @@ from edgesight.hls.checks import (
     check_order,
     check_size,
 )
-from edgesight.hls.cost.kernel import FRAME_SLOTS
 from edgesight.hls.cpp.handlers import original
 from edgesight.hls.cpp.model import model_graph
 from edgesight.hls.cpp.package import csim_files

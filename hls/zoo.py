@@ -286,11 +286,11 @@ def compile_zoo(zoo: Path, out: Path, foldings: Sequence[Folding], slots: int | 
 
     `slots`: frames that the kernel buffers; None: as many as usual.
     """
+    from edgesight.hls.checks import FRAME_SLOTS
     from edgesight.hls.compile import DataSetFacts, Network, compile_exits, compile_package
-    from edgesight.hls.cost.kernel import FRAME_SLOTS
     from edgesight.hls.datacenter import BackEnd
 
-    slots = slots or FRAME_SLOTS
+    slots = FRAME_SLOTS if slots is None else slots
     facts = DataSetFacts(*data_set_of(zoo))
     path, name = zoo / "backend.onnx", out.resolve().name
     backend = BackEnd(path.read_bytes(), backend_input(read_card(zoo))) if path.is_file() else None

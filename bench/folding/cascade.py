@@ -27,9 +27,9 @@ from edgesight.bench.report import Check, PlainTable
 from edgesight.hls.aims import Aim, folded
 from edgesight.hls.boards import load_board
 from edgesight.hls.budget import Solved
+from edgesight.hls.checks import FRAME_SLOTS
 from edgesight.hls.compile import DataSetFacts, Network, compile_package, read_network
 from edgesight.hls.cost.cells import Cells
-from edgesight.hls.cost.kernel import FRAME_SLOTS
 from edgesight.hls.dataflow.reference import Reference
 from edgesight.hls.zoo import data_set_of
 from edgesight.host.fabric.base import ALWAYS, Images

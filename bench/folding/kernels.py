@@ -12,8 +12,8 @@ import numpy as np
 
 from edgesight.bench.folding.cache import found
 from edgesight.hls import emit
+from edgesight.hls.checks import FRAME_SLOTS
 from edgesight.hls.cost.cells import Cells, cells_of
-from edgesight.hls.cost.kernel import FRAME_SLOTS
 from edgesight.hls.dataflow.operators import IntegerNetwork, Output, Stream, Window, entry, matrix
 from edgesight.hls.network import Format, Shape
 from edgesight.hls.yosys import cell_counts, count_cells_command, read_sources_command, run_yosys

@@ -120,9 +120,10 @@ def solved(
     from edgesight.hls.aims import Aim, folded
     from edgesight.hls.boards import load_board
     from edgesight.hls.budget import amounts
-    from edgesight.hls.cost.kernel import FRAME_SLOTS
+    from edgesight.hls.checks import FRAME_SLOTS
 
-    aim = Aim(load_board(asked.board), asked.fps, asked.max_luts, asked.exit_rates, asked.slots or FRAME_SLOTS)
+    slots = FRAME_SLOTS if asked.slots is None else asked.slots
+    aim = Aim(load_board(asked.board), asked.fps, asked.max_luts, asked.exit_rates, slots)
     made = folded(paths, aim, reuse, entry)
     found = made.solved
     if told:

@@ -118,7 +118,7 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
 
     # What is wrong is said before hls4ml is loaded, let alone the work begun.
     alone = zoo.suffix == ".onnx"
-    if onto is not None and (cycles or board or reuse or runtime_weights or frame_slots):
+    if onto is not None and (cycles or board or reuse or runtime_weights or frame_slots is not None):
         raise ArgumentError(
             f"--onto {onto}: it says how the hardware is built: leave out --cycles, --board, --reuse, "
             "--runtime-weights, --frame-slots"

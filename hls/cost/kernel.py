@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from edgesight.hls.checks import FRAME_SLOTS
 from edgesight.hls.cost.cells import Cells
 from edgesight.hls.cost.features import Features, half_blocks, in_blocks
 from edgesight.hls.cost.model import CostModel
 from edgesight.hls.dataflow.operators import IntegerNetwork
 from edgesight.hls.rtl.parts import Part
 
-FRAME_SLOTS = 8  # of a kernel for which nothing else is said, and of those that the prices were fitted to
 KERNEL = "kernel"  # the name of its prices
 _WORD_BITS = 64  # of the frame buffer, whose words hold pixels of whole bytes
 _FRAME_BITS = 192  # of cascade_pkg::frame_t

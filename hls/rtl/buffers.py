@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 
 from edgesight.hls.dataflow.operators import Add, Concat, IntegerNetwork, Matrix, Scale, Threshold
 from edgesight.hls.network import Shape
-from edgesight.hls.rtl.units import Unit, is_dense, is_pointwise
+from edgesight.hls.rtl.units import WAITED, Unit, is_dense, is_pointwise
 from edgesight.hls.rtl.windows import gathering_pixels, turn_cycles
 
 _SHALLOW = 2  # beats of a FIFO that decouples two units and no more
-_WAITED = 0.01  # of an interval that the slowest unit may wait for the pixels of the next frame
+_AT_MOST = 1 + 1 / WAITED  # intervals that a frame may take with what the slowest unit waits for pixels
 
 
 def row_of(shape: Shape) -> int:
@@ -47,7 +47,7 @@ class Buffers:
             return row_of(source)
         if is_pointwise(operator.window):
             return row_of(source) + self._burst(place, source)
-        spare = max(0.0, 1 + _WAITED - self._units[place].steady_cycles / self._interval)
+        spare = max(0.0, _AT_MOST - self._units[place].steady_cycles / self._interval)
         gathering = gathering_pixels(operator.window, source) - int(spare * source.pixels)
         return max(row_of(source), gathering) + self._burst(place, source)
 
@@ -85,6 +85,6 @@ class Buffers:
         if not isinstance(makes, Matrix) or unit is None or unit.memory is not None:
             return 0
         turn = turn_cycles(makes.window, operators[makes.sources[0]].output.shape, unit.fold.cycles)
-        waits = max(0.0, (1 + _WAITED) * self._interval - unit.steady_cycles)
+        waits = max(0.0, _AT_MOST * self._interval - unit.steady_cycles)
         behind = 1 - (unit.steady_cycles - turn + waits) / self._units[place].steady_cycles
         return max(0, math.ceil(behind * source.pixels))

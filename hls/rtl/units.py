@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,7 +42,7 @@ MAX_THRESHOLDS = (1 << 16) - 1  # a channel, as thresholding.sv counts
 # Weights of a layer that is not folded, up to which it is made of additions: to find these takes seconds, and more for
 # more weights.
 _UNROLLED = 1 << 13
-_WAITED = 100  # one of so many cycles a unit may wait for pixels
+WAITED = 100  # one of so many cycles a unit may wait for pixels
 _WIDEST = 62  # bits of a number between rescale.sv's multiplication and its clipping
 
 
@@ -137,7 +138,7 @@ def slowest(network: IntegerNetwork, units: Sequence[Unit]) -> tuple[int, str]:
 
 def steady(network: IntegerNetwork, units: Sequence[Unit]) -> int:
     """The interval of a network in cycles a frame, where no buffer is too small."""
-    return max(network.entry.output.shape.pixels, *(unit.steady_cycles for unit in units))
+    return max([network.entry.output.shape.pixels, *(unit.steady_cycles for unit in units)])
 
 
 def _impossible(network: IntegerNetwork) -> list[str]:
@@ -274,26 +275,34 @@ def _matrix(place: int, operator: Matrix, source: Stream, folding: Folding, scal
     )
 
 
-def timing(operator: Matrix, source: Stream, fold: Fold, limit: int) -> tuple[WindowMemory | None, int, int]:
-    """The memory of windows of a matrix folded so, where it has one; the bound of its cycles for a frame, and these.
+class Timing(NamedTuple):
+    """The memory of a matrix' windows, where it has one; the bound of its cycles for a frame, and these."""
+
+    memory: WindowMemory | None
+    cycles: int
+    steady_cycles: int
+
+
+def timing(operator: Matrix, source: Stream, fold: Fold, limit: int) -> Timing:
+    """How a matrix folded so gets its windows, and how long it takes.
 
     `limit`: cycles that it should not exceed, if a memory helps.
     """
     cycles = max(operator.output.shape.pixels * fold.cycles, source.shape.pixels)
     if is_dense(operator, source.shape) or is_pointwise(operator.window):
-        return None, cycles, cycles
+        return Timing(None, cycles, cycles)
     height, width = grid(operator.window, source.shape)
     walked = max(cycles, height * width)
     memory = window_memory(operator, source, fold, walked, max(walked, limit))
     if memory is None:
-        return None, walked, walked_cycles(operator.window, source.shape, fold.cycles)
+        return Timing(None, walked, walked_cycles(operator.window, source.shape, fold.cycles))
     cycles = max(cycles, source.shape.pixels * memory.words)
-    return memory, cycles, cycles
+    return Timing(memory, cycles, cycles)
 
 
 def _about(cycles: int) -> int:
     """Cycles and as many more as a unit may wait for pixels where a budget is no promise."""
-    return cycles + cycles // _WAITED
+    return cycles + cycles // WAITED
 
 
 def _largest_reuse(operator: Matrix, source: Stream, cycles: int) -> int:
@@ -304,7 +313,7 @@ def _largest_reuse(operator: Matrix, source: Stream, cycles: int) -> int:
     def within(budget: int) -> tuple[int, int]:
         reuse = largest_reuse(budget, positions, outputs, lanes, beats, operator.groups)
         fold = choose_fold(reuse, outputs, lanes, beats, operator.groups)
-        return reuse, timing(operator, source, fold, _about(cycles))[2]
+        return reuse, timing(operator, source, fold, _about(cycles)).steady_cycles
 
     fastest, least = within(0)
     reuse, steady = within(cycles)
