@@ -483,9 +483,10 @@ def check_thresholds(calibration: Calibration, stages: Sequence[Stage], sets: in
                 f"for {len(stages)} stages"
             )
         reached = target.calibration_reached
-        if reached is not None and (len(reached) != len(stages) or sorted(reached, reverse=True) != reached):
+        falls = reached is None or (len(reached) == len(stages) and [1, *sorted(reached[1:], reverse=True)] == reached)
+        if not falls:
             raise ValueError(
-                f"target {target.accuracy:g}: {reached} is no share for each stage, none above the one before"
+                f"target {target.accuracy:g}: {reached} is no share for each stage, 1 and then none larger"
             )
         fitting = [curve.threshold(target.confidence) for curve in calibration.curves]
         if target.last_stage_always:

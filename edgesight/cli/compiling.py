@@ -113,6 +113,7 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
     A zoo folder becomes a cascade. A file becomes a kernel of that network alone, whose records carry its logits; it
     needs no card and no classes.
     """
+    from edgesight.hls.checks import SLOTS
     from edgesight.hls.zoo import check_files, read_card, stages_in, warnings
     from edgesight.host.package import PACKAGE
 
@@ -123,6 +124,8 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
             f"--onto {onto}: it says how the hardware is built: leave out --cycles, --board, --reuse, "
             "--runtime-weights, --frame-slots"
         )
+    if frame_slots is not None and frame_slots not in SLOTS:
+        raise ArgumentError(f"--frame-slots {frame_slots}: give a power of two from {SLOTS[0]} to {SLOTS[-1]}")
     if alone and frame_slots is not None:
         raise ArgumentError(f"--frame-slots {frame_slots}: {zoo} is a network alone, with no later stage; leave it out")
     if board is not None and runtime_weights:
@@ -146,6 +149,8 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
     card = read_card(zoo)
     stages = stages_in(zoo, card)
     before = Earlier.of(calibration) if calibration is not None else None  # `out` may be that very package
+    if before is not None:
+        check_same_networks(zoo, before.kernel)
     if base is not None:
         budgets = [1] * len(base.foldings)
     elif aim is not None:
@@ -159,8 +164,6 @@ def compile_(  # noqa: PLR0913 - a command's options are its surface
         given = "--cycles" if aim is None else "--exit-rates"
         warn([f"{zoo}: stage{stages - 1} is left out of the cascade, since {given} has {len(budgets)} numbers"])
     warn(warnings(zoo, card))
-    if before is not None:
-        check_same_networks(zoo, before.kernel)
     from edgesight.hls.csim import build_library
 
     if base is None:

@@ -93,7 +93,8 @@ def test_a_rate_out_of_reach_is_refused_with_the_best_one(tmp_path: Path) -> Non
         ("has 2 stages", ("--board", "pynq-z2", "--exit-rates", "1,0.5,0.2")),
         ("give a power of two from 4 to 256", ("--cycles", "1000,1000", "--frame-slots", "12")),
         ("no board is called", ("--board", "mine")),
-        ("0 frames in the buffer: give a power of two", ("--frame-slots", "0")),
+        ("--frame-slots 0: give a power of two", ("--frame-slots", "0")),
+        ("give a power of two from 4 to 256", ("--board", "pynq-z2", "--frame-slots", "1" + 400 * "0")),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(why: str, asked: tuple[str, ...], tmp_path: Path) -> None:

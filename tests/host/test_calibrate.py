@@ -27,7 +27,7 @@ from edgesight.host.calibrate import (
 from edgesight.host.datacenter.models import OnnxModel
 from edgesight.host.fabric.base import NEVER
 from edgesight.host.fabric.csim import CsimFabric
-from edgesight.host.kernel import Calibration
+from edgesight.host.kernel import Calibration, check_thresholds
 from edgesight.host.observed import Observed, reaching, right_under
 from edgesight.host.package import Package
 from tests.host.by_hand import clear_images, sums
@@ -237,6 +237,16 @@ def test_a_target_tells_how_many_pictures_reach_each_stage() -> None:
         assert target.calibration_reached == reached
         assert (reached[0], target.calibration_offload) == (1.0, offloaded)
     assert made.targets[0].calibration_reached != made.targets[-1].calibration_reached
+
+
+@pytest.mark.parametrize("shares", [[0.5, 0.3], [1.0], [1.0, 0.3, 0.2], []])
+def test_shares_that_no_cascade_has_are_refused(shares: list[float], served_package: Package) -> None:
+    made = run(draw(5_000, seed=2))
+    stages = [stage.model_copy(update={"logit_bits": 16}) for stage in served_package.kernel.stages]
+    check_thresholds(made, stages, 16)
+    wrong = [target.model_copy(update={"calibration_reached": shares}) for target in made.targets]
+    with pytest.raises(ValueError, match="no share for each stage"):
+        check_thresholds(made.model_copy(update={"targets": wrong}), stages, 16)
 
 
 def test_a_target_above_the_back_end_is_refused_with_the_best_reachable_bound() -> None:
